@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from itertools import chain
-from typing import Literal, overload
+from typing import Any, Literal, TypeVar, overload
 
 import numpy as np
 import torch
@@ -17,6 +17,8 @@ from jaxtyping import Float32, Shaped
 from torch import Tensor
 
 from hallucade.config import Config
+
+Array = TypeVar("Array", np.ndarray[Any, Any], Tensor)
 
 # Keys that a player holds by accident at the same time, and that then cancel: (axis, sign).
 DIRECTIONS = {
@@ -168,7 +170,7 @@ class ActionSpace(Config):
         options = [np.arange(len(c.options)) for c in self.choices]
         return np.concatenate([np.asarray(f, np.float32) for f in self._encoded(rows, options)], axis=-1)
 
-    def _encoded[Array: (np.ndarray, Tensor)](self, rows: Array, options: list[Array]) -> Iterator[Array]:
+    def _encoded(self, rows: Array, options: list[Array]) -> Iterator[Array]:
         first_choice, first_axis = len(self.buttons), len(self.buttons) + len(self.choices)
         yield rows[..., :first_choice]
         for column, option in enumerate(options, first_choice):
