@@ -1,0 +1,123 @@
+"""Typed, frozen configuration that travels as JSON.
+
+A config is a frozen keyword-only dataclass directly above the class it builds. ``to_json`` writes every field and the
+class name; ``from_json`` refuses unknown classes, unknown keys and values of the wrong type, at any depth.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any, ClassVar, Self
+
+TYPE_KEY = "type"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config:
+    """Base of every configuration; subclasses are frozen keyword-only dataclasses."""
+
+    _classes: ClassVar[dict[str, type[Config]]] = {}
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        Config._classes[cls.__name__] = cls
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain dictionaries, lists and scalars, ready for ``json.dumps``."""
+        fields = {f.name: _to_plain(getattr(self, f.name)) for f in dataclasses.fields(self)}
+        return {TYPE_KEY: type(self).__name__, **fields}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        """Rebuild a config, or any subclass of `cls`, from ``to_json``.
+
+        Raises:
+            ValueError: the class or a key is unknown, a key is missing, or a value has the wrong type.
+        """
+        name = data.get(TYPE_KEY, cls.__name__)
+        known = Config._classes.get(name)
+        if known is None or not issubclass(known, cls):
+            choices = sorted(n for n, c in Config._classes.items() if issubclass(c, cls))
+            raise ValueError(f"unknown {cls.__name__} type {name!r}; known types: {', '.join(choices)}")
+        fields = {f.name: f for f in dataclasses.fields(known)}
+        unknown = sorted(set(data) - set(fields) - {TYPE_KEY})
+        if unknown:
+            raise ValueError(f"unknown field(s) {', '.join(unknown)} in {name}; known fields: {', '.join(fields)}")
+        required = [n for n, f in fields.items() if _is_required(f)]
+        missing = sorted(set(required) - set(data))
+        if missing:
+            raise ValueError(f"missing field(s) {', '.join(missing)} in {name}")
+        hints = typing.get_type_hints(known)
+        values = {key: _from_plain(data[key], hints[key], f"{name}.{key}") for key in fields if key in data}
+        return typing.cast(Self, known(**values))
+
+
+def _is_required(field: dataclasses.Field[Any]) -> bool:
+    return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+
+
+def _to_plain(value: Any) -> Any:
+    if isinstance(value, Config):
+        return value.to_json()
+    if isinstance(value, tuple | list):
+        return [_to_plain(v) for v in typing.cast("list[Any]", value)]
+    if isinstance(value, Mapping):
+        return {str(k): _to_plain(v) for k, v in typing.cast("Mapping[Any, Any]", value).items()}
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise TypeError(f"a config cannot hold a {type(value).__name__}: {value!r}")
+
+
+def _from_plain(value: Any, hint: Any, where: str) -> Any:
+    """Convert `value` to the annotated type `hint`; unions take the first member that fits."""
+    origin = typing.get_origin(hint)
+    if origin in (typing.Union, types.UnionType):
+        return _from_union(value, typing.get_args(hint), where)
+    if origin is typing.Literal:
+        if value in typing.get_args(hint):
+            return value
+        raise ValueError(f"{where} is {value!r}; choose one of {', '.join(map(repr, typing.get_args(hint)))}")
+    if origin is tuple and isinstance(value, list | tuple):
+        return _from_sequence(typing.cast("list[Any]", value), typing.get_args(hint), where)
+    if origin is dict and isinstance(value, dict):
+        item = typing.get_args(hint)[1]
+        return {k: _from_plain(v, item, f"{where}[{k!r}]") for k, v in typing.cast("dict[str, Any]", value).items()}
+    if isinstance(hint, type):
+        if issubclass(hint, Config) and isinstance(value, Mapping):
+            return hint.from_json(typing.cast("Mapping[str, Any]", value))
+        if hint is float and isinstance(value, int) and not isinstance(value, bool):
+            return float(value)
+        if isinstance(value, hint) and not (hint in (int, float) and isinstance(value, bool)):
+            return value
+    raise ValueError(f"{where} is {value!r}, which is not a {hint}")
+
+
+def _from_sequence(value: list[Any], args: tuple[Any, ...], where: str) -> tuple[Any, ...]:
+    if len(args) == 2 and args[1] is Ellipsis:
+        args = (args[0],) * len(value)
+    if len(args) != len(value):
+        raise ValueError(f"{where} has {len(value)} items; it takes {len(args)}")
+    return tuple(_from_plain(v, a, f"{where}[{i}]") for i, (v, a) in enumerate(zip(value, args, strict=True)))
+
+
+def _from_union(value: Any, members: tuple[Any, ...], where: str) -> Any:
+    if value is None and type(None) in members:
+        return None
+    if isinstance(value, Mapping):  # the "type" key decides, so that the error names the bad field and not the union
+        name = typing.cast("Mapping[str, Any]", value).get(TYPE_KEY)
+        known = Config._classes.get(str(name))  # pyright: ignore[reportPrivateUsage]
+        for member in members:
+            if isinstance(member, type) and known is not None and issubclass(known, member):
+                return _from_plain(value, member, where)
+    errors: list[str] = []
+    for member in members:
+        if member is type(None):
+            continue
+        try:
+            return _from_plain(value, member, where)
+        except ValueError as error:
+            errors.append(str(error))
+    raise ValueError(errors[0] if len(errors) == 1 else f"{where} is {value!r}: " + "; ".join(errors))

@@ -1,0 +1,1 @@
+"""Diffusion arithmetic without networks: schedules, targets, noise levels, loss weights."""

@@ -1,0 +1,53 @@
+"""Which noise levels training sees."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from hallucade.config import Config
+
+
+@dataclass(frozen=True, kw_only=True)
+class LevelConfig(Config):
+    """Distribution of training noise levels on [0, 1]."""
+
+    pure_noise_share: float = 0.0  # share of levels set to exactly 1, where one-step sampling starts
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.pure_noise_share <= 1:
+            raise ValueError(f"pure_noise_share is {self.pure_noise_share}; it is a share between 0 and 1")
+
+    def draw(self, shape: tuple[int, ...], generator: torch.Generator) -> Float[Tensor, "*shape"]:
+        """Draw independent levels on the generator's device."""
+        levels = self._draw(shape, generator)
+        if self.pure_noise_share == 0:
+            return levels
+        pure = torch.rand(shape, generator=generator, device=generator.device) < self.pure_noise_share
+        return torch.where(pure, 1.0, levels)
+
+    def _draw(self, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, kw_only=True)
+class UniformLevels(LevelConfig):
+    """Every level equally often."""
+
+    def _draw(self, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+        return torch.rand(shape, generator=generator, device=generator.device)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogitNormalLevels(LevelConfig):
+    """``sigmoid(N(mean, std))``: mid levels most often; a positive mean leans towards noise.
+
+    Source: Esser et al. 2024, arXiv:2403.03206, section 3.1.
+    """
+
+    mean: float = 0.0
+    std: float = 1.0
+
+    def _draw(self, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+        return torch.sigmoid(torch.randn(shape, generator=generator, device=generator.device) * self.std + self.mean)

@@ -1,0 +1,1 @@
+"""World models: what comes next, given what was and what is pressed."""

@@ -1,0 +1,113 @@
+"""The interface of every world model: a memory that is started, fed and forked.
+
+State is consumed: ``observe`` may update it in place under inference, so that a frame costs constant memory and time,
+and returns a new one under autograd. Who wants two futures calls ``fork`` first.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from hallucade.actions import ActionSpace
+from hallucade.config import Config
+from hallucade.diffusion.schedules import NoiseSchedule
+from hallucade.shapes import Action, Actions, Latent, Latents
+
+State = TypeVar("State")
+
+
+@dataclass(frozen=True)
+class LatentClip:
+    """t latents joined by actions: the encoded twin of `hallucade.data.clips.Clip`."""
+
+    latents: Latents
+    actions: Actions  # b (t - 1) * r a: actions[:, i] leads to frame i + 1
+
+
+class WorldModel(nn.Module, ABC, Generic[State]):
+    """Predicts the next block of latents from a memory and an action."""
+
+    block: int = 1  # latents in a block, k
+    context: int = 1  # latents that a prompt should hold for the model to be at its best
+
+    @abstractmethod
+    def initial(self, latent: Latent) -> State:
+        """Start a memory from the first latent block of an episode."""
+
+    @abstractmethod
+    def observe(self, state: State, action: Action, latent: Latent) -> State:
+        """Consume `state` and return the memory after `action` led to `latent`."""
+
+    def prefill(self, clip: LatentClip) -> State:
+        """Start a memory from a whole clip; models with a parallel path override this loop."""
+        k = self.block
+        per_block = clip.actions.shape[1] * k // max(clip.latents.shape[1] - k, 1)  # actions between two blocks
+        state = self.initial(clip.latents[:, :k])
+        for i in range(1, clip.latents.shape[1] // k):
+            action = clip.actions[:, (i - 1) * per_block : i * per_block]
+            state = self.observe(state, action, clip.latents[:, i * k : (i + 1) * k])
+        return state
+
+    @abstractmethod
+    def fork(self, state: State) -> State:
+        """Return an independent copy of `state`, for planning, branching and rewind."""
+
+
+class DiffusionModel(WorldModel[State]):
+    """A world model that denoises the next block.
+
+    `lead` latents at the start of a training clip are context only: ``forward`` predicts the rest.
+    """
+
+    schedule: NoiseSchedule
+    latent_shape: tuple[int, ...]
+    lead: int = 0
+
+    @abstractmethod
+    def forward(
+        self,
+        noisy: Float[Tensor, "b t *latent"],
+        levels: Float[Tensor, "b t"],
+        actions: Float[Tensor, "b n a"],
+        dropped: Bool[Tensor, "b n"] | None = None,
+    ) -> Float[Tensor, "b p *latent"]:
+        """Predict x0 of the last p = t - lead latents of a clip, in parallel.
+
+        Args:
+            noisy: the clip, every latent at its own noise level.
+            levels: 0 is data, 1 is noise.
+            actions: n = (t - 1) * r encoded actions; actions[:, i] leads to frame i + 1.
+            dropped: actions to replace by the learned "no action" of classifier-free guidance.
+        """
+
+    @abstractmethod
+    def denoise(
+        self,
+        state: State,
+        action: Action | None,
+        noisy: Float[Tensor, "b k *latent"],
+        level: Float[Tensor, "b"],
+    ) -> Float[Tensor, "b k *latent"]:
+        """Predict x0 of the next block; `action` None is the learned "no action". Never changes `state`."""
+
+    def velocity(
+        self,
+        state: State,
+        action: Action | None,
+        noisy: Float[Tensor, "b k *latent"],
+        level: Float[Tensor, "b"],
+    ) -> Float[Tensor, "b k *latent"]:
+        """Return dx/ds of the probability-flow path at noise level `level`. Never changes `state`."""
+        x0 = self.denoise(state, action, noisy, level)
+        return self.schedule.velocity(x0, noisy, level)
+
+
+class WorldModelConfig(Config):
+    """Base of model configs."""
+
+    def build(self, actions: ActionSpace, latent_shape: tuple[int, ...]) -> WorldModel[object]:
+        """Build the model for encoded actions and latents of this shape, with fresh weights."""
+        raise NotImplementedError

@@ -1,0 +1,172 @@
+"""A convolutional U-Net over stacked past frames: local motion from a direct path, and a memory of fixed size.
+
+The shape is DIAMOND's (Alonso et al. 2024, arXiv:2405.12399): past frames and the noisy next frame enter as channels of
+one picture; noise levels and actions enter through adaptive group norms. The state is a ring of frames and actions.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from hallucade.actions import ActionSpace
+from hallucade.diffusion.schedules import RectifiedFlow
+from hallucade.diffusion.targets import Target, input_scale, predict_x0
+from hallucade.models.base import DiffusionModel, WorldModelConfig
+from hallucade.nn.level_features import LevelFeatures
+from hallucade.nn.unet import UNetBackbone
+from hallucade.shapes import Action
+
+LEVEL_FREQUENCIES = 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class UNetConfig(WorldModelConfig):
+    """Sizes of the U-Net; the defaults suit 24x24 frames and two CPU cores."""
+
+    context: int = 8  # past latents in the state
+    patch: int = 2  # pixels folded into channels at the input, per side
+    widths: tuple[int, ...] = (64, 96)  # channels at each resolution, halved from one to the next
+    blocks: tuple[int, ...] = (1, 2)  # residual blocks at each resolution
+    condition_width: int = 128
+    attention: bool = False  # self-attention at the lowest resolution
+    target: Target = "x"
+    context_level: float = 0.0  # noise level that the model is told for frames it dreamed itself
+
+    def __post_init__(self) -> None:
+        if len(self.widths) != len(self.blocks):
+            raise ValueError(f"widths {self.widths} and blocks {self.blocks} differ in length; give one of each a level")
+        if self.context < 1:
+            raise ValueError(f"context is {self.context}; the U-Net needs at least one past frame")
+        if not 0 <= self.context_level < 1:
+            raise ValueError(f"context_level is {self.context_level}; it lies in [0, 1)")
+
+    def build(self, actions: ActionSpace, latent_shape: tuple[int, ...]) -> "UNet":
+        return UNet(self, actions.features, latent_shape)
+
+
+@dataclass
+class FrameRing:
+    """The last c latents and the actions that led to them; slot `cursor` is the oldest."""
+
+    latents: Float[Tensor, "b c *latent"]
+    actions: Float[Tensor, "b c a"]
+    cursor: int = 0
+
+    def ordered(self) -> tuple[Tensor, Tensor]:
+        """Return latents and actions, oldest first."""
+        if self.cursor == 0:
+            return self.latents, self.actions
+        return self.latents.roll(-self.cursor, 1), self.actions.roll(-self.cursor, 1)
+
+    def append(self, latent: Tensor, action: Tensor) -> "FrameRing":
+        """Replace the oldest slot, in place under inference and functionally under autograd."""
+        if torch.is_grad_enabled():
+            latents, actions = self.ordered()
+            return FrameRing(torch.cat([latents[:, 1:], latent], 1), torch.cat([actions[:, 1:], action], 1))
+        self.latents[:, self.cursor] = latent[:, 0]
+        self.actions[:, self.cursor] = action[:, 0]
+        self.cursor = (self.cursor + 1) % self.latents.shape[1]
+        return self
+
+
+class UNet(DiffusionModel[FrameRing]):
+    """Denoises the next frame from c stacked past frames and the c actions between and after them."""
+
+    def __init__(self, config: UNetConfig, action_features: int, latent_shape: tuple[int, ...]) -> None:
+        super().__init__()
+        channels, height, width = latent_shape
+        shrink = config.patch * 2 ** (len(config.widths) - 1)
+        if height % shrink or width % shrink:
+            raise ValueError(
+                f"frames of {height}x{width} do not divide by patch {config.patch} and {len(config.widths) - 1} "
+                f"halvings; use sizes that are multiples of {shrink}, or fewer widths"
+            )
+        self.config = config
+        self.latent_shape = latent_shape
+        self.schedule = RectifiedFlow()
+        self.context = self.lead = config.context
+        self.null_action = nn.Parameter(torch.zeros(action_features))
+        self.level_features = LevelFeatures(LEVEL_FREQUENCIES)
+        condition = config.condition_width
+        self.condition = nn.Sequential(
+            nn.Linear(4 * LEVEL_FREQUENCIES + config.context * action_features, condition),
+            nn.SiLU(),
+            nn.Linear(condition, condition),
+        )
+        self.backbone = UNetBackbone(
+            channels_in=(config.context + 1) * channels,
+            channels_out=channels,
+            patch=config.patch,
+            widths=config.widths,
+            blocks=config.blocks,
+            condition=condition,
+            attention=config.attention,
+        )
+
+    def adamw_parameters(self) -> set[nn.Parameter]:
+        """Parameters that Muon should leave to AdamW: the first and last layers."""
+        return {*self.condition[0].parameters(), *self.backbone.stem.parameters(), *self.backbone.head.parameters()}
+
+    def forward(
+        self,
+        noisy: Float[Tensor, "b t *latent"],
+        levels: Float[Tensor, "b t"],
+        actions: Float[Tensor, "b n a"],
+        dropped: Bool[Tensor, "b n"] | None = None,
+    ) -> Float[Tensor, "b p *latent"]:
+        c = self.config.context
+        t = noisy.shape[1]
+        if t <= c:
+            raise ValueError(f"clip of {t} frames; this model needs {c} past frames and at least one to predict")
+        if dropped is not None:
+            actions = torch.where(dropped[..., None], self.null_action, actions)
+        starts = range(t - c)
+        # b t ... -> (b p) c ...: one row a predicted frame
+        context = torch.stack([noisy[:, i : i + c] for i in starts], 1).flatten(0, 1)
+        pressed = torch.stack([actions[:, i : i + c] for i in starts], 1).flatten(0, 1)
+        context_level = torch.stack([levels[:, i : i + c].mean(1) for i in starts], 1).flatten()
+        predicted = self._predict(context, context_level, pressed, noisy[:, c:].flatten(0, 1), levels[:, c:].flatten())
+        return predicted.unflatten(0, (noisy.shape[0], t - c))
+
+    def denoise(
+        self,
+        state: FrameRing,
+        action: Action | None,
+        noisy: Float[Tensor, "b k *latent"],
+        level: Float[Tensor, "b"],
+    ) -> Float[Tensor, "b k *latent"]:
+        latents, actions = state.ordered()
+        if action is None:
+            action = self.null_action.expand(noisy.shape[0], 1, -1)
+        pressed = torch.cat([actions[:, 1:], action], 1)  # what led to the oldest frame is out of sight
+        context_level = torch.full_like(level, self.config.context_level)
+        return self._predict(latents, context_level, pressed, noisy[:, 0], level).unsqueeze(1)
+
+    def initial(self, latent: Float[Tensor, "b k *latent"]) -> FrameRing:
+        c = self.config.context
+        actions = self.null_action.detach().expand(latent.shape[0], c, -1).clone()
+        return FrameRing(latent[:, :1].repeat_interleave(c, 1), actions)
+
+    def observe(self, state: FrameRing, action: Action, latent: Float[Tensor, "b k *latent"]) -> FrameRing:
+        return state.append(latent, action)
+
+    def fork(self, state: FrameRing) -> FrameRing:
+        return FrameRing(state.latents.clone(), state.actions.clone(), state.cursor)
+
+    def _predict(
+        self,
+        context: Float[Tensor, "m c *latent"],
+        context_level: Float[Tensor, "m"],
+        actions: Float[Tensor, "m c a"],
+        noisy: Float[Tensor, "m *latent"],
+        level: Float[Tensor, "m"],
+    ) -> Float[Tensor, "m *latent"]:
+        target = self.config.target
+        condition = self.condition(
+            torch.cat([self.level_features(level), self.level_features(context_level), actions.flatten(1)], 1)
+        )
+        scale = input_scale(target, level, self.schedule).reshape(-1, 1, 1, 1)
+        picture = torch.cat([context.flatten(1, 2), scale * noisy], 1)
+        return predict_x0(target, self.backbone(picture, condition).float(), noisy, level, self.schedule)

@@ -1,0 +1,113 @@
+"""The picture-to-picture network of the U-Net world model: residual blocks with adaptive group norm, skips by addition."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class AdaptiveGroupNorm(nn.Module):
+    """Group norm whose scale and shift come from a condition; starts as a plain group norm."""
+
+    def __init__(self, width: int, condition: int, groups: int = 8) -> None:
+        super().__init__()
+        self.norm = nn.GroupNorm(groups, width, affine=False)
+        self.modulation = nn.Linear(condition, 2 * width)
+        nn.init.zeros_(self.modulation.weight)
+        nn.init.zeros_(self.modulation.bias)
+
+    def forward(self, x: Float[Tensor, "b w y x"], condition: Float[Tensor, "b d"]) -> Float[Tensor, "b w y x"]:
+        scale, shift = self.modulation(F.silu(condition))[:, :, None, None].chunk(2, 1)
+        return self.norm(x) * (1 + scale) + shift
+
+
+class ResidualBlock(nn.Module):
+    """Two 3x3 convolutions behind adaptive group norms; starts as the identity."""
+
+    def __init__(self, width: int, condition: int) -> None:
+        super().__init__()
+        self.norm1 = AdaptiveGroupNorm(width, condition)
+        self.conv1 = nn.Conv2d(width, width, 3, padding=1)
+        self.norm2 = AdaptiveGroupNorm(width, condition)
+        self.conv2 = nn.Conv2d(width, width, 3, padding=1)
+        nn.init.zeros_(self.conv2.weight)
+
+    def forward(
+        self, x: Float[Tensor, "b w y x"], condition: Float[Tensor, "b d"]
+    ) -> Float[Tensor, "b w y x"]:
+        hidden = self.conv1(F.silu(self.norm1(x, condition)))
+        return x + self.conv2(F.silu(self.norm2(hidden, condition)))
+
+
+class SelfAttention2d(nn.Module):
+    """Attention over all positions of a small picture; starts as the identity."""
+
+    def __init__(self, width: int, head_width: int = 32) -> None:
+        super().__init__()
+        self.heads = max(width // head_width, 1)
+        self.norm = nn.GroupNorm(1, width)
+        self.qkv = nn.Conv2d(width, 3 * width, 1)
+        self.out = nn.Conv2d(width, width, 1)
+        nn.init.zeros_(self.out.weight)
+
+    def forward(self, x: Float[Tensor, "b w y x"]) -> Float[Tensor, "b w y x"]:
+        b, w, height, width = x.shape
+        qkv = self.qkv(self.norm(x)).reshape(b, 3, self.heads, w // self.heads, height * width)
+        q, k, v = qkv.transpose(-1, -2).unbind(1)  # b heads (y x) d
+        mixed = F.scaled_dot_product_attention(q, k, v).transpose(-1, -2).reshape(b, w, height, width)
+        return x + self.out(mixed)
+
+
+class UNetBackbone(nn.Module):
+    """Fold patches into channels, go down by strided convolutions, come back up with skips, unfold."""
+
+    def __init__(
+        self,
+        *,
+        channels_in: int,
+        channels_out: int,
+        patch: int,
+        widths: tuple[int, ...],
+        blocks: tuple[int, ...],
+        condition: int,
+        attention: bool,
+    ) -> None:
+        super().__init__()
+
+        def level(width: int, count: int) -> nn.ModuleList:
+            return nn.ModuleList([ResidualBlock(width, condition) for _ in range(count)])
+
+        steps = list(zip(widths[:-1], widths[1:], strict=True))
+        self.patch = patch
+        self.stem = nn.Conv2d(channels_in * patch**2, widths[0], 3, padding=1)
+        self.down = nn.ModuleList([level(w, n) for w, n in zip(widths[:-1], blocks[:-1], strict=True)])
+        self.shrink = nn.ModuleList([nn.Conv2d(a, b, 3, stride=2, padding=1) for a, b in steps])
+        self.middle = level(widths[-1], blocks[-1])
+        self.attention = SelfAttention2d(widths[-1]) if attention else None
+        self.grow = nn.ModuleList([nn.Conv2d(b, a, 1) for a, b in steps])
+        self.up = nn.ModuleList([level(w, n) for w, n in zip(widths[:-1], blocks[:-1], strict=True)])
+        self.norm = nn.GroupNorm(8, widths[0])
+        self.head = nn.Conv2d(widths[0], channels_out * patch**2, 3, padding=1)
+        nn.init.zeros_(self.head.weight)
+        self.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+
+    def forward(
+        self, x: Float[Tensor, "b i h w"], condition: Float[Tensor, "b d"]
+    ) -> Float[Tensor, "b o h w"]:
+        x = F.pixel_unshuffle(x, self.patch).contiguous(memory_format=torch.channels_last)
+        x = self.stem(x)
+        skips: list[Tensor] = []
+        for blocks, shrink in zip(self.down, self.shrink, strict=True):
+            for block in blocks:  # pyright: ignore[reportGeneralTypeIssues]
+                x = block(x, condition)
+            skips.append(x)
+            x = shrink(x)
+        for block in self.middle:
+            x = block(x, condition)
+        if self.attention is not None:
+            x = self.attention(x)
+        for blocks, grow in zip(reversed(self.up), reversed(self.grow), strict=True):
+            x = F.interpolate(grow(x), scale_factor=2.0) + skips.pop()
+            for block in blocks:
+                x = block(x, condition)
+        return F.pixel_shuffle(self.head(F.silu(self.norm(x))), self.patch)

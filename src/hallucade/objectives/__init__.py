@@ -1,0 +1,1 @@
+"""Loss families, one a file, on recorded clips."""

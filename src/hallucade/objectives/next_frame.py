@@ -1,0 +1,86 @@
+"""Next-frame denoising over lightly noised context, unrolled over the model's own frames.
+
+DIAMOND's objective (Alonso et al. 2024, arXiv:2405.12399): one frame is graded at a time; its denoised prediction then
+takes the place of the true frame in the context of the next, so that the model meets its own mistakes in training.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hallucade.config import Config
+from hallucade.diffusion.targets import LossSpace, loss_scale
+from hallucade.diffusion.timesteps import LevelConfig, LogitNormalLevels
+from hallucade.diffusion.weighting import motion_weight
+from hallucade.models.base import DiffusionModel, LatentClip
+from hallucade.shapes import Scalar
+
+
+@dataclass(frozen=True, kw_only=True)
+class NextFrameConfig(Config):
+    """Noise levels, loss space and weights of next-frame denoising."""
+
+    levels: LevelConfig = field(default_factory=LogitNormalLevels)
+    loss_space: LossSpace = "v"
+    context_noise: float = 0.1  # level of the context, uniform on [0, context_noise], one a clip
+    own_frames: bool = True  # the context of later frames holds predictions instead of true frames
+    motion_weight: float = 0.0  # additional weight on pixels that move
+    action_dropout: float = 0.0  # share of actions replaced by the learned "no action", for guidance
+
+    def __post_init__(self) -> None:
+        for name in ("context_noise", "action_dropout"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; it lies between 0 and 1")
+
+    def build(self) -> "NextFrame":
+        return NextFrame(self)
+
+
+class NextFrame:
+    """``(model, clip, generator) -> {"denoising": loss}``; every frame after the model's lead is graded."""
+
+    def __init__(self, config: NextFrameConfig) -> None:
+        self.config = config
+
+    def __call__(
+        self, model: DiffusionModel[Any], clip: LatentClip, generator: torch.Generator
+    ) -> dict[str, Scalar]:
+        c, frames = model.lead, clip.latents.shape[1]
+        if frames <= c:
+            raise ValueError(f"clips of {frames} frames; the model needs {c} of context and at least one to predict")
+        history = list(clip.latents[:, :c].unbind(1))
+        losses: list[Tensor] = []
+        for i in range(c, frames):
+            window = clip.latents[:, i - 1 : i + 1]
+            actions = clip.actions[:, i - c : i]
+            predicted, loss = self._next(model, torch.stack(history[-c:], 1), window, actions, generator)
+            losses.append(loss)
+            history.append(predicted.detach() if self.config.own_frames else window[:, 1])
+        return {"denoising": torch.stack(losses).mean()}
+
+    def _next(
+        self,
+        model: DiffusionModel[Any],
+        context: Tensor,
+        window: Tensor,
+        actions: Tensor,
+        generator: torch.Generator,
+    ) -> tuple[Tensor, Tensor]:
+        """Grade one frame; `window` holds the true frame before it and the frame itself."""
+        b, c = context.shape[:2]
+        x0, device = window[:, 1], window.device
+        quiet = torch.rand((b, 1), generator=generator) * self.config.context_noise
+        levels = torch.cat([quiet.expand(b, c), self.config.levels.draw((b, 1), generator)], 1).to(device)
+        clean = torch.cat([context, x0[:, None]], 1)
+        noisy = model.schedule.mix(clean, torch.randn(clean.shape, generator=generator).to(device), levels)
+        dropped = None
+        if self.config.action_dropout > 0:
+            dropped = (torch.rand(actions.shape[:2], generator=generator) < self.config.action_dropout).to(device)
+        predicted = model(noisy, levels, actions, dropped)[:, -1]
+        error = (predicted - x0).square()
+        if self.config.motion_weight > 0:
+            error = error * motion_weight(window, self.config.motion_weight)[:, 0]
+        scale = loss_scale(self.config.loss_space, levels[:, -1], model.schedule)
+        return predicted, (error.flatten(1).mean(1) * scale).mean()

@@ -1,0 +1,1 @@
+"""Samplers: draw the next latent block from a model and a state, which they never change."""

@@ -1,0 +1,1 @@
+"""Tokenizers: frames to latents and back."""

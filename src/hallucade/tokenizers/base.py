@@ -1,0 +1,49 @@
+"""What every tokenizer offers: frames to latents and back, whole clips or a live stream."""
+
+from abc import ABC, abstractmethod
+
+from torch import nn
+
+from hallucade.config import Config
+from hallucade.shapes import Frames, Latents
+
+
+class StreamDecoder:
+    """Decode a live stream of latent blocks; stateless here, video tokenizers keep their temporal context."""
+
+    def __init__(self, tokenizer: "Tokenizer") -> None:
+        self._tokenizer = tokenizer
+
+    def __call__(self, latents: Latents) -> Frames:
+        """Decode the next block: k latents give k * stride frames."""
+        return self._tokenizer.decode(latents)
+
+
+class Tokenizer(nn.Module, ABC):
+    """Frames to latents and back."""
+
+    stride: int = 1  # frames per latent
+
+    @abstractmethod
+    def encode(self, frames: Frames) -> Latents:
+        """Encode t * stride frames into t latents."""
+
+    @abstractmethod
+    def decode(self, latents: Latents) -> Frames:
+        """Decode t latents into t * stride frames."""
+
+    @abstractmethod
+    def latent_shape(self, height: int, width: int) -> tuple[int, ...]:
+        """Return the shape of one latent for frames of `height` x `width` pixels."""
+
+    def stream(self) -> StreamDecoder:
+        """Return a decoder for one live session."""
+        return StreamDecoder(self)
+
+
+class TokenizerConfig(Config):
+    """Base of tokenizer configs."""
+
+    def build(self) -> Tokenizer:
+        """Build the tokenizer with fresh weights."""
+        raise NotImplementedError
