@@ -10,9 +10,10 @@ import dataclasses
 import types
 import typing
 from collections.abc import Mapping
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, TypeVar
 
 TYPE_KEY = "type"
+C = TypeVar("C", bound="Config")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -31,7 +32,7 @@ class Config:
         return {TYPE_KEY: type(self).__name__, **fields}
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Self:
+    def from_json(cls: type[C], data: Mapping[str, Any]) -> C:
         """Rebuild a config, or any subclass of `cls`, from ``to_json``.
 
         Raises:
@@ -52,7 +53,7 @@ class Config:
             raise ValueError(f"missing field(s) {', '.join(missing)} in {name}")
         hints = typing.get_type_hints(known)
         values = {key: _from_plain(data[key], hints[key], f"{name}.{key}") for key in fields if key in data}
-        return typing.cast(Self, known(**values))
+        return known(**values)
 
 
 def _is_required(field: dataclasses.Field[Any]) -> bool:
