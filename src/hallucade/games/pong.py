@@ -1,0 +1,315 @@
+"""Pong: two paddles, a ball with spin, and an opponent that is fallible by its limited speed and not by chance.
+
+Units are court units (24 x 24, see `pong_court`) and frames (30 a second). The player is the right paddle. Everything
+but the serve is smooth in the state, so a small error of a dream stays small; the serve is a pure function of the
+game's seed and the number of serves before it.
+"""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, SupportsFloat
+
+import gymnasium
+import numpy as np
+from jaxtyping import Float32, Float64, Shaped, UInt8
+
+from hallucade.actions import ActionSpace, Choice
+from hallucade.config import Config
+from hallucade.games.counter_random import random_bits, uniform
+from hallucade.games.pong_court import (
+    BACKGROUND,
+    BALL_HALF,
+    COLOURS,
+    COURT,
+    OPPONENT_X,
+    PADDLE_HEIGHT,
+    PADDLE_WIDTH,
+    PLAYER_X,
+    Canvas,
+)
+
+__all__ = [
+    "BACKGROUND",
+    "BALL_HALF",
+    "COLOURS",
+    "COURT",
+    "OPPONENT_CONTACT_X",
+    "OPPONENT_X",
+    "PADDLE_HEIGHT",
+    "PADDLE_REACH",
+    "PADDLE_WIDTH",
+    "PLAYER_CONTACT_X",
+    "PLAYER_X",
+    "PONG_ACTIONS",
+    "STATE_NAMES",
+    "Canvas",
+    "Pong",
+    "PongConfig",
+    "VectorPong",
+]
+
+OPPONENT_CONTACT_X = OPPONENT_X[1] + BALL_HALF  # the ball's centre when it touches a paddle's face
+PLAYER_CONTACT_X = PLAYER_X[0] - BALL_HALF
+PADDLE_REACH = PADDLE_HEIGHT / 2 + BALL_HALF  # |ball_y - paddle_y| up to which they touch
+TOP, BOTTOM = BALL_HALF, COURT - BALL_HALF  # the ball's centre when it touches a wall, or leaves at a side
+PADDLE_TOP, PADDLE_BOTTOM = PADDLE_HEIGHT / 2, COURT - PADDLE_HEIGHT / 2
+CENTRE = COURT / 2
+
+PONG_ACTIONS = ActionSpace(
+    choices=(
+        Choice(name="move", options=("stay", "up", "down"), keys=((), ("ArrowUp", "KeyW"), ("ArrowDown", "KeyS"))),
+    )
+)
+STATE_NAMES = (
+    "opponent_y",
+    "player_y",
+    "ball_x",
+    "ball_y",
+    "ball_vx",
+    "ball_vy",
+    "serves",
+    "seed",
+    "opponent_points",
+    "player_points",
+)
+DIRECTION = np.array([0.0, -1.0, 1.0])  # of a paddle for stay, up, down
+
+
+@dataclass(frozen=True, kw_only=True)
+class PongConfig(Config):
+    """Rules of one Pong; speeds in court units a frame.
+
+    Raises:
+        ValueError: a picture too small to see the paddles, or speeds that do not fit each other.
+    """
+
+    frame_size: int = 24  # pixels, both sides
+    ball_speed: float = 0.75  # constant
+    max_ball_vy: float = 0.55  # after a paddle contact
+    max_serve_vy: float = 0.45
+    player_speed: float = 0.6
+    opponent_speed: float = 0.4
+    offset_spin: float = 0.10  # vy a unit that the ball hits off the paddle's centre
+    paddle_spin: float = 0.35  # vy a unit that the paddle moved in the frame of the contact
+
+    def __post_init__(self) -> None:
+        if self.frame_size < 12:
+            raise ValueError(f"frame_size is {self.frame_size}; Pong needs at least 12 pixels to show the ball")
+        if not 0 < self.ball_speed <= BALL_HALF:
+            raise ValueError(f"ball_speed is {self.ball_speed}; choose one in (0, {BALL_HALF}] units a frame")
+        for name in ("max_ball_vy", "max_serve_vy"):
+            if not 0 <= getattr(self, name) < self.ball_speed:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be below ball_speed {self.ball_speed}")
+
+    def build(self) -> "VectorPong":
+        """Build games without a start; ``reset`` or ``set_state`` starts them."""
+        return VectorPong(self)
+
+
+class VectorPong:
+    """n games of Pong side by side; game i depends on its own seed and actions only.
+
+    State variables: centres in court units, velocities in units a frame, then counts and the seed.
+    """
+
+    actions: ActionSpace = PONG_ACTIONS
+    state_names: tuple[str, ...] = STATE_NAMES
+    fps: float = 30.0
+
+    def __init__(self, config: PongConfig | None = None) -> None:
+        self.config = config or PongConfig()
+        self._canvas = Canvas(self.config.frame_size)
+        self._state = np.zeros((len(STATE_NAMES), 0))  # one contiguous row a variable
+
+    def reset(self, seeds: Shaped[np.ndarray, "n"]) -> None:
+        """Start n games, paddles and ball in the middle.
+
+        Raises:
+            ValueError: seeds that are no integers in [0, 2**53).
+        """
+        self._state = np.zeros((len(STATE_NAMES), len(seeds)))
+        self._state[:2] = CENTRE
+        self._state[7] = _checked_seeds(np.asarray(seeds))
+        self._serve(np.arange(len(seeds)), toward=None)
+
+    def get_state(self) -> Float64[np.ndarray, "n s"]:
+        """Return the complete state of every game."""
+        return self._state.T.copy()
+
+    def set_state(self, state: Shaped[np.ndarray, "n s"]) -> None:
+        """Continue every game from `state`; n may differ from before.
+
+        Raises:
+            ValueError: another number of variables, values that are not finite, or an impossible seed.
+        """
+        if state.ndim != 2 or state.shape[1] != len(STATE_NAMES):
+            raise ValueError(f"Pong states have shape {state.shape}; pass n x {len(STATE_NAMES)}: {STATE_NAMES}")
+        if not np.isfinite(state).all():
+            game, column = np.argwhere(~np.isfinite(state))[0]
+            raise ValueError(f"{STATE_NAMES[column]} of game {game} is {state[game, column]}; states must be finite")
+        _checked_seeds(state[:, 7])
+        self._state = np.array(state.T, np.float64, order="C")
+
+    def frames(self, out: UInt8[np.ndarray, "n h w 3"] | None = None) -> UInt8[np.ndarray, "n h w 3"]:
+        """Draw the current state of every game, into `out` if it is given."""
+        size = self.config.frame_size
+        if out is None:
+            out = np.empty((self._state.shape[1], size, size, 3), np.uint8)
+        self._canvas.draw(*self._state[:4], out)
+        return out
+
+    def act(self, rows: Float32[np.ndarray, "n c"]) -> Float32[np.ndarray, "n"]:
+        """Advance every game one frame: the paddles move, then the ball.
+
+        Returns:
+            Rewards: 1 where the player scored, -1 where the opponent did.
+        """
+        opponent_y, player_y, x, y, vx, vy, *_ = self._state
+        rules = self.config
+        reach = np.clip(y - opponent_y, -rules.opponent_speed, rules.opponent_speed)
+        opponent_moved = _move(opponent_y, reach)
+        player_moved = _move(player_y, rules.player_speed * DIRECTION[rows[:, 0].astype(np.int64)])
+        x0, vx0 = x.copy(), vx.copy()
+        contact = self._bounce(x0, vx0 > 0, PLAYER_CONTACT_X, player_y, player_moved)
+        contact |= self._bounce(x0, vx0 < 0, OPPONENT_CONTACT_X, opponent_y, opponent_moved)
+        free = ~contact
+        x[free] += vx[free]
+        y[free], vy[free] = _reflect(y[free] + vy[free], vy[free])
+        return self._score()
+
+    def _bounce(
+        self, x0: np.ndarray, toward: np.ndarray, plane: float, paddle_y: np.ndarray, moved: np.ndarray
+    ) -> np.ndarray:
+        """Fly the balls that touch a paddle's face within this frame, and say which did.
+
+        The contact is at the continuous time when the ball's edge reaches the face; touching edges count.
+        """
+        _, _, x, y, vx, vy, *_ = self._state
+        reached = np.abs(x0 + vx - CENTRE) >= abs(plane - CENTRE)
+        candidates = np.flatnonzero(toward & reached & (np.abs(x0 - CENTRE) <= abs(plane - CENTRE)))
+        time = (plane - x0[candidates]) / vx[candidates]
+        at_y, at_vy = _reflect(y[candidates] + time * vy[candidates], vy[candidates])
+        offset = at_y - paddle_y[candidates]
+        hit = np.abs(offset) <= PADDLE_REACH
+        touched, left = candidates[hit], 1 - time[hit]
+        rules = self.config
+        out_vy = at_vy[hit] + rules.offset_spin * offset[hit] + rules.paddle_spin * moved[touched]
+        out_vy = np.clip(out_vy, -rules.max_ball_vy, rules.max_ball_vy)
+        vx[touched] = -np.sign(vx[touched]) * np.sqrt(rules.ball_speed**2 - out_vy**2)
+        x[touched] = plane + left * vx[touched]
+        y[touched], vy[touched] = _reflect(at_y[hit] + left * out_vy, out_vy)
+        contact = np.zeros(len(x0), np.bool_)
+        contact[touched] = True
+        return contact
+
+    def _score(self) -> Float32[np.ndarray, "n"]:
+        """Count points and serve to the side that conceded, before the ball is partly out of sight."""
+        x = self._state[2]
+        player_scored, opponent_scored = x < TOP, x > BOTTOM
+        self._state[8] += opponent_scored
+        self._state[9] += player_scored
+        rewards = player_scored.astype(np.float32) - opponent_scored.astype(np.float32)
+        over = np.flatnonzero(rewards)
+        self._serve(over, toward=-rewards[over].astype(np.float64))
+        return rewards
+
+    def _serve(self, games: np.ndarray, toward: np.ndarray | None) -> None:
+        """Put the ball in the middle; `toward` is the sign of vx, drawn if None."""
+        serves, seeds = self._state[6, games].astype(np.int64), self._state[7, games].astype(np.int64)
+        bits = random_bits(seeds, serves)
+        if toward is None:
+            toward = np.where(bits & np.uint64(1), 1.0, -1.0)
+        vy = self.config.max_serve_vy * (2 * uniform(bits) - 1)
+        self._state[2:4, games] = CENTRE
+        self._state[4, games] = toward * np.sqrt(self.config.ball_speed**2 - vy**2)
+        self._state[5, games] = vy
+        self._state[6, games] += 1
+
+
+class Pong(gymnasium.Env[np.ndarray, np.int64]):
+    """One game of Pong, as `hallucade/Pong-v0`: actions 0 stay, 1 up, 2 down; it goes on until it is truncated.
+
+    Keyword arguments are the fields of `PongConfig`.
+    """
+
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": 30}
+    actions: ActionSpace = PONG_ACTIONS
+    state_names: tuple[str, ...] = STATE_NAMES
+    fps: float = 30.0
+
+    def __init__(self, render_mode: str | None = None, **rules: Any) -> None:
+        if render_mode not in (None, "rgb_array"):
+            raise ValueError(f"render_mode is {render_mode!r}; Pong knows 'rgb_array' and None")
+        self.render_mode = render_mode
+        self._games = VectorPong(PongConfig(**rules))
+        size = self._games.config.frame_size
+        self.observation_space = gymnasium.spaces.Box(0, 255, (size, size, 3), np.uint8)
+        self.action_space = gymnasium.spaces.Discrete(len(PONG_ACTIONS.choices[0].options))
+        self._games.reset(np.zeros(1, np.int64))
+
+    @property
+    def config(self) -> PongConfig:
+        """The rules of this game."""
+        return self._games.config
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[UInt8[np.ndarray, "h w 3"], dict[str, Any]]:
+        """Start a game: with `seed` the game of that seed in `VectorPong`, else the next of a random sequence."""
+        super().reset(seed=seed, options=options)
+        game = int(self.np_random.integers(2**53)) if seed is None else seed
+        self._games.reset(np.array([game]))
+        return self.frame(), {}
+
+    def step(
+        self, action: np.int64 | int
+    ) -> tuple[UInt8[np.ndarray, "h w 3"], SupportsFloat, bool, bool, dict[str, Any]]:
+        """Hold `action` for one frame."""
+        frame, reward = self.act(np.array([action], np.float32))
+        return frame, reward, False, False, {}
+
+    def act(self, row: Float32[np.ndarray, "c"]) -> tuple[UInt8[np.ndarray, "h w 3"], float]:
+        """Advance one frame under a raw action row; return the next frame and the reward."""
+        reward = self._games.act(row[None])[0]
+        return self.frame(), float(reward)
+
+    def frame(self) -> UInt8[np.ndarray, "h w 3"]:
+        """Draw the current state."""
+        return self._games.frames()[0]
+
+    def render(self) -> UInt8[np.ndarray, "h w 3"] | None:
+        """Return the current picture in mode "rgb_array"."""
+        return self.frame() if self.render_mode == "rgb_array" else None
+
+    def get_state(self) -> Float64[np.ndarray, "s"]:
+        """Return the complete state: ``set_state`` on it continues the same game exactly."""
+        return self._games.get_state()[0]
+
+    def set_state(self, state: Shaped[np.ndarray, "s"]) -> None:
+        """Continue from `state`.
+
+        Raises:
+            ValueError: see `VectorPong.set_state`.
+        """
+        self._games.set_state(state[None])
+
+
+def _move(paddle_y: np.ndarray, by: np.ndarray) -> np.ndarray:
+    """Move paddles in place within the court and return how far they went."""
+    before = paddle_y.copy()
+    np.clip(paddle_y + by, PADDLE_TOP, PADDLE_BOTTOM, out=paddle_y)
+    return paddle_y - before
+
+
+def _reflect(y: np.ndarray, vy: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Fold a free flight back into the court: mirrors at the two walls."""
+    height = BOTTOM - TOP
+    along = np.mod(y - TOP, 2 * height)
+    back = along > height
+    return TOP + np.where(back, 2 * height - along, along), np.where(back, -vy, vy)
+
+
+def _checked_seeds(seeds: np.ndarray) -> np.ndarray:
+    legal = (seeds >= 0) & (seeds < 2**53) & (seeds == np.floor(seeds))
+    if not legal.all():
+        raise ValueError(f"seed {seeds[~legal][0]} is not an integer in [0, 2**53); choose another")
+    return seeds.astype(np.float64)
