@@ -1,0 +1,1 @@
+"""Training algorithms over roles: which losses, for which networks, in which order."""

@@ -1,0 +1,34 @@
+"""Pre-training: one model, one objective, a frozen tokenizer."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import nn
+
+from hallucade.data.clips import Clip
+from hallucade.methods.base import Method
+from hallucade.models.base import LatentClip, WorldModel
+from hallucade.objectives.base import Objective
+from hallucade.shapes import Scalar
+from hallucade.tokenizers.base import Tokenizer
+
+
+class Pretrain(Method):
+    """Minimises an objective of role "model" on recorded clips."""
+
+    def __init__(self, tokenizer: Tokenizer, model: WorldModel[Any], objective: Objective[Any]) -> None:
+        super().__init__()
+        self.tokenizer = tokenizer.requires_grad_(False).eval()
+        self.model = model
+        self.objective = objective
+
+    def roles(self) -> dict[str, nn.Module]:
+        return {"model": self.model}
+
+    def losses(self, batch: Clip, step: int) -> Iterator[tuple[str, Scalar]]:
+        with torch.no_grad():
+            clip = LatentClip(self.tokenizer.encode(batch.frames), batch.actions)
+        parts = self.objective(self.model, clip, torch.Generator().manual_seed(batch.seed))
+        self.metrics = {name: loss.detach() for name, loss in parts.items()}
+        yield "model", torch.stack(list(parts.values())).sum()
