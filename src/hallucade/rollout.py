@@ -140,7 +140,6 @@ class Session:
             self.world.model, self._draw, self.world.prefill([prompt]), self._pressed(), seeded(seed, 1)
         )
 
-    @torch.no_grad()
     def step(self, rows: np.ndarray) -> Frames:
         """Advance by one block.
 
@@ -150,6 +149,11 @@ class Session:
         Returns:
             The k * r new frames, `1 k*r h w 3`.
         """
+        return self.decode(self.advance(rows))
+
+    @torch.no_grad()
+    def advance(self, rows: np.ndarray) -> Latent:
+        """Do the first half of ``step``: dream the next block of latents."""
         rows = np.atleast_2d(np.asarray(rows, np.float32))
         m = self.world.frames_per_step
         if rows.shape[0] == 1 and m > 1:
@@ -157,7 +161,12 @@ class Session:
         if rows.shape[0] != m:
             raise ValueError(f"{rows.shape[0]} action rows for a step of {m} frames; pass {m}, or one to hold")
         self._inbox.append(self.world.encode_actions(rows[None]))
-        frames = self._decode(next(self._latents))
+        return next(self._latents)
+
+    @torch.no_grad()
+    def decode(self, latents: Latent) -> Frames:
+        """Do the second half of ``step``: turn the block into pixels; once a block, in order."""
+        frames = self._decode(latents)
         self.frame_index += frames.shape[1]
         return frames
 
