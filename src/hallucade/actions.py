@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from itertools import chain
-from typing import Any, Literal, TypeVar, overload
+from typing import Literal, overload
 
 import numpy as np
 import torch
@@ -17,8 +17,6 @@ from jaxtyping import Float32, Shaped
 from torch import Tensor
 
 from hallucade.config import Config
-
-Array = TypeVar("Array", np.ndarray[Any, Any], Tensor)
 
 # Keys that a player holds by accident at the same time, and that then cancel: (axis, sign).
 DIRECTIONS = {
@@ -162,19 +160,16 @@ class ActionSpace(Config):
             ValueError: rows with another number of columns.
         """
         self._check_columns(rows)
-        if isinstance(rows, Tensor):
-            rows = rows.float()
-            options = [torch.arange(len(c.options), device=rows.device) for c in self.choices]
-            return torch.cat([f.float() for f in self._encoded(rows, options)], dim=-1)
-        rows = np.asarray(rows, np.float32)
-        options = [np.arange(len(c.options)) for c in self.choices]
-        return np.concatenate([np.asarray(f, np.float32) for f in self._encoded(rows, options)], axis=-1)
+        values = rows.float() if isinstance(rows, Tensor) else torch.from_numpy(np.array(rows, np.float32))
+        features = torch.cat(list(self._encoded(values)), dim=-1)
+        return features if isinstance(rows, Tensor) else features.numpy()
 
-    def _encoded(self, rows: Array, options: list[Array]) -> Iterator[Array]:
+    def _encoded(self, rows: Float32[Tensor, "... c"]) -> Iterator[Float32[Tensor, "... _"]]:
         first_choice, first_axis = len(self.buttons), len(self.buttons) + len(self.choices)
         yield rows[..., :first_choice]
-        for column, option in enumerate(options, first_choice):
-            yield rows[..., column : column + 1] == option
+        for column, choice in enumerate(self.choices, first_choice):
+            options = torch.arange(len(choice.options), device=rows.device)
+            yield (rows[..., column : column + 1] == options).float()
         for column, axis in enumerate(self.axes, first_axis):
             yield (rows[..., column : column + 1] - axis.low) * (2 / (axis.high - axis.low)) - 1
 

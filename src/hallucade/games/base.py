@@ -62,6 +62,7 @@ class VectorGame(Protocol):
         ...
 
 
+@runtime_checkable
 class Bot(Protocol):
     """Chooses raw action rows for n games from their states."""
 

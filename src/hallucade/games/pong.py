@@ -6,7 +6,7 @@ game's seed and the number of serves before it.
 """
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, SupportsFloat
+from typing import Any, SupportsFloat
 
 import gymnasium
 import numpy as np
@@ -15,37 +15,7 @@ from jaxtyping import Float32, Float64, Shaped, UInt8
 from hallucade.actions import ActionSpace, Choice
 from hallucade.config import Config
 from hallucade.games.counter_random import random_bits, uniform
-from hallucade.games.pong_court import (
-    BACKGROUND,
-    BALL_HALF,
-    COLOURS,
-    COURT,
-    OPPONENT_X,
-    PADDLE_HEIGHT,
-    PADDLE_WIDTH,
-    PLAYER_X,
-    Canvas,
-)
-
-__all__ = [
-    "BACKGROUND",
-    "BALL_HALF",
-    "COLOURS",
-    "COURT",
-    "OPPONENT_CONTACT_X",
-    "OPPONENT_X",
-    "PADDLE_HEIGHT",
-    "PADDLE_REACH",
-    "PADDLE_WIDTH",
-    "PLAYER_CONTACT_X",
-    "PLAYER_X",
-    "PONG_ACTIONS",
-    "STATE_NAMES",
-    "Canvas",
-    "Pong",
-    "PongConfig",
-    "VectorPong",
-]
+from hallucade.games.pong_court import BALL_HALF, COURT, OPPONENT_X, PADDLE_HEIGHT, PLAYER_X, Canvas
 
 OPPONENT_CONTACT_X = OPPONENT_X[1] + BALL_HALF  # the ball's centre when it touches a paddle's face
 PLAYER_CONTACT_X = PLAYER_X[0] - BALL_HALF
@@ -71,6 +41,7 @@ STATE_NAMES = (
     "opponent_points",
     "player_points",
 )
+OPPONENT_Y, PLAYER_Y, BALL_X, BALL_Y, BALL_VX, BALL_VY, SERVES, SEED, OPPONENT_POINTS, PLAYER_POINTS = range(10)
 DIRECTION = np.array([0.0, -1.0, 1.0])  # of a paddle for stay, up, down
 
 
@@ -127,8 +98,8 @@ class VectorPong:
             ValueError: seeds that are no integers in [0, 2**53).
         """
         self._state = np.zeros((len(STATE_NAMES), len(seeds)))
-        self._state[:2] = CENTRE
-        self._state[7] = _checked_seeds(np.asarray(seeds))
+        self._state[[OPPONENT_Y, PLAYER_Y]] = CENTRE
+        self._state[SEED] = _checked_seeds(np.asarray(seeds))
         self._serve(np.arange(len(seeds)), toward=None)
 
     def get_state(self) -> Float64[np.ndarray, "n s"]:
@@ -146,7 +117,7 @@ class VectorPong:
         if not np.isfinite(state).all():
             game, column = np.argwhere(~np.isfinite(state))[0]
             raise ValueError(f"{STATE_NAMES[column]} of game {game} is {state[game, column]}; states must be finite")
-        _checked_seeds(state[:, 7])
+        _checked_seeds(state[:, SEED])
         self._state = np.array(state.T, np.float64, order="C")
 
     def frames(self, out: UInt8[np.ndarray, "n h w 3"] | None = None) -> UInt8[np.ndarray, "n h w 3"]:
@@ -154,7 +125,8 @@ class VectorPong:
         size = self.config.frame_size
         if out is None:
             out = np.empty((self._state.shape[1], size, size, 3), np.uint8)
-        self._canvas.draw(*self._state[:4], out)
+        opponent_y, player_y, ball_x, ball_y = self._state[: BALL_Y + 1]
+        self._canvas.draw(opponent_y, player_y, ball_x, ball_y, out)
         return out
 
     def act(self, rows: Float32[np.ndarray, "n c"]) -> Float32[np.ndarray, "n"]:
@@ -163,50 +135,56 @@ class VectorPong:
         Returns:
             Rewards: 1 where the player scored, -1 where the opponent did.
         """
-        opponent_y, player_y, x, y, vx, vy, *_ = self._state
         rules = self.config
-        reach = np.clip(y - opponent_y, -rules.opponent_speed, rules.opponent_speed)
-        opponent_moved = _move(opponent_y, reach)
-        player_moved = _move(player_y, rules.player_speed * DIRECTION[rows[:, 0].astype(np.int64)])
-        x0, vx0 = x.copy(), vx.copy()
-        contact = self._bounce(x0, vx0 > 0, PLAYER_CONTACT_X, player_y, player_moved)
-        contact |= self._bounce(x0, vx0 < 0, OPPONENT_CONTACT_X, opponent_y, opponent_moved)
-        free = ~contact
-        x[free] += vx[free]
-        y[free], vy[free] = _reflect(y[free] + vy[free], vy[free])
+        player_step = rules.player_speed * DIRECTION[rows[:, 0].astype(np.int64)]
+        opponent_step = self._state[BALL_Y] - self._state[OPPONENT_Y]
+        opponent_step = np.clip(opponent_step, -rules.opponent_speed, rules.opponent_speed)
+        player_moved = _move(self._state[PLAYER_Y], player_step)
+        opponent_moved = _move(self._state[OPPONENT_Y], opponent_step)
+        self._fly(opponent_moved, player_moved)
         return self._score()
 
-    def _bounce(
-        self, x0: np.ndarray, toward: np.ndarray, plane: float, paddle_y: np.ndarray, moved: np.ndarray
-    ) -> np.ndarray:
-        """Fly the balls that touch a paddle's face within this frame, and say which did.
+    def _fly(self, opponent_moved: Float64[np.ndarray, "n"], player_moved: Float64[np.ndarray, "n"]) -> None:
+        """Move every ball for one frame, off the face of a paddle where it meets one.
 
-        The contact is at the continuous time when the ball's edge reaches the face; touching edges count.
+        The meeting is at the continuous time when the ball's edge reaches the face; touching corners count.
         """
-        _, _, x, y, vx, vy, *_ = self._state
-        reached = np.abs(x0 + vx - CENTRE) >= abs(plane - CENTRE)
-        candidates = np.flatnonzero(toward & reached & (np.abs(x0 - CENTRE) <= abs(plane - CENTRE)))
-        time = (plane - x0[candidates]) / vx[candidates]
-        at_y, at_vy = _reflect(y[candidates] + time * vy[candidates], vy[candidates])
-        offset = at_y - paddle_y[candidates]
-        hit = np.abs(offset) <= PADDLE_REACH
-        touched, left = candidates[hit], 1 - time[hit]
+        opponent_y, player_y, x, y, vx, vy = self._state[: BALL_VY + 1]
+        to_player = vx > 0
+        face = np.where(to_player, PLAYER_CONTACT_X, OPPONENT_CONTACT_X)
+        paddle_y, moved = np.where(to_player, (player_y, player_moved), (opponent_y, opponent_moved))
+        distance = face - x  # of the sign of vx until the ball has passed the face
+        reached = np.flatnonzero((distance * vx >= 0) & (np.abs(distance) <= np.abs(vx)) & (vx != 0))
+        time = distance[reached] / vx[reached]
+        at_y, at_vy = _reflect(y[reached] + time * vy[reached], vy[reached])
+        offset = at_y - paddle_y[reached]
+        touches = np.abs(offset) <= PADDLE_REACH
+        hit, left = reached[touches], np.ones(len(x))
+        left[hit] -= time[touches]
+        x[hit], y[hit] = face[hit], at_y[touches]
+        vx[hit], vy[hit] = self._spin(vx[hit], at_vy[touches], offset[touches], moved[hit])
+        x += left * vx
+        y[:], vy[:] = _reflect(y + left * vy, vy)
+
+    def _spin(
+        self,
+        vx: Float64[np.ndarray, "m"],
+        vy: Float64[np.ndarray, "m"],
+        offset: Float64[np.ndarray, "m"],
+        moved: Float64[np.ndarray, "m"],
+    ) -> tuple[Float64[np.ndarray, "m"], Float64[np.ndarray, "m"]]:
+        """Return the velocity after a contact, of the same speed."""
         rules = self.config
-        out_vy = at_vy[hit] + rules.offset_spin * offset[hit] + rules.paddle_spin * moved[touched]
-        out_vy = np.clip(out_vy, -rules.max_ball_vy, rules.max_ball_vy)
-        vx[touched] = -np.sign(vx[touched]) * np.sqrt(rules.ball_speed**2 - out_vy**2)
-        x[touched] = plane + left * vx[touched]
-        y[touched], vy[touched] = _reflect(at_y[hit] + left * out_vy, out_vy)
-        contact = np.zeros(len(x0), np.bool_)
-        contact[touched] = True
-        return contact
+        vy = vy + rules.offset_spin * offset + rules.paddle_spin * moved
+        vy = np.clip(vy, -rules.max_ball_vy, rules.max_ball_vy)
+        return -np.sign(vx) * np.sqrt(rules.ball_speed**2 - vy**2), vy
 
     def _score(self) -> Float32[np.ndarray, "n"]:
         """Count points and serve to the side that conceded, before the ball is partly out of sight."""
-        x = self._state[2]
+        x = self._state[BALL_X]
         player_scored, opponent_scored = x < TOP, x > BOTTOM
-        self._state[8] += opponent_scored
-        self._state[9] += player_scored
+        self._state[OPPONENT_POINTS] += opponent_scored
+        self._state[PLAYER_POINTS] += player_scored
         rewards = player_scored.astype(np.float32) - opponent_scored.astype(np.float32)
         over = np.flatnonzero(rewards)
         self._serve(over, toward=-rewards[over].astype(np.float64))
@@ -214,15 +192,15 @@ class VectorPong:
 
     def _serve(self, games: np.ndarray, toward: np.ndarray | None) -> None:
         """Put the ball in the middle; `toward` is the sign of vx, drawn if None."""
-        serves, seeds = self._state[6, games].astype(np.int64), self._state[7, games].astype(np.int64)
-        bits = random_bits(seeds, serves)
+        serves, seeds = self._state[SERVES, games], self._state[SEED, games]
+        bits = random_bits(seeds.astype(np.int64), serves.astype(np.int64))
         if toward is None:
             toward = np.where(bits & np.uint64(1), 1.0, -1.0)
         vy = self.config.max_serve_vy * (2 * uniform(bits) - 1)
-        self._state[2:4, games] = CENTRE
-        self._state[4, games] = toward * np.sqrt(self.config.ball_speed**2 - vy**2)
-        self._state[5, games] = vy
-        self._state[6, games] += 1
+        self._state[BALL_X, games] = self._state[BALL_Y, games] = CENTRE
+        self._state[BALL_VX, games] = toward * np.sqrt(self.config.ball_speed**2 - vy**2)
+        self._state[BALL_VY, games] = vy
+        self._state[SERVES, games] += 1
 
 
 class Pong(gymnasium.Env[np.ndarray, np.int64]):
@@ -231,7 +209,7 @@ class Pong(gymnasium.Env[np.ndarray, np.int64]):
     Keyword arguments are the fields of `PongConfig`.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": 30}
+    metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 30}  # noqa: RUF012 - as the base class
     actions: ActionSpace = PONG_ACTIONS
     state_names: tuple[str, ...] = STATE_NAMES
     fps: float = 30.0
@@ -298,6 +276,13 @@ def _move(paddle_y: np.ndarray, by: np.ndarray) -> np.ndarray:
     before = paddle_y.copy()
     np.clip(paddle_y + by, PADDLE_TOP, PADDLE_BOTTOM, out=paddle_y)
     return paddle_y - before
+
+
+def arrival_y(state: Float64[np.ndarray, "n s"]) -> Float64[np.ndarray, "n"]:
+    """Return where the balls' centres will meet the plane of the paddle they fly to, wall reflections included."""
+    x, y, vx, vy = state[:, BALL_X], state[:, BALL_Y], state[:, BALL_VX], state[:, BALL_VY]
+    face = np.where(vx > 0, PLAYER_CONTACT_X, OPPONENT_CONTACT_X)
+    return _reflect(y + vy * (face - x) / vx, vy)[0]
 
 
 def _reflect(y: np.ndarray, vy: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -1,7 +1,7 @@
 """The Pong court: its geometry, and how it is drawn with sub-pixel coverage.
 
 The court is 24 x 24 units whatever the size of the picture, x grows to the right and y downward. A pixel is
-``background + sum_k coverage_k * (colour_k - background)`` over the ball and the two paddles, rounded. Three objects and
+``background + sum_k coverage_k * (colour_k - background)`` over the ball and the two paddles, rounded. Three objects,
 three linearly independent colours: the coverage, and so every position, can be read back from the pixels.
 """
 
@@ -19,6 +19,8 @@ PLAYER_X = (22.0, 23.0)  # the right paddle
 
 BACKGROUND = (6, 24, 24)
 COLOURS = {"ball": (240, 240, 240), "player": (0, 220, 220), "opponent": (235, 120, 20)}
+
+CACHE_BYTES = 2**20  # pictures drawn at a time, so that they stay in the processor's cache
 
 
 def coverage(
@@ -51,11 +53,14 @@ class Canvas:
         out: UInt8[np.ndarray, "n h w 3"],
     ) -> None:
         """Draw into `out`; positions are centres in court units."""
-        out[:] = self._background
-        opponent, player = self._rows(opponent_y), self._rows(player_y)
-        self._opponent.draw(opponent, out)
-        self._player.draw(player, out)
-        self._draw_ball(opponent, player, ball_x, ball_y, out)
+        games = max(1, CACHE_BYTES // self._background.nbytes)
+        for start in range(0, len(out), games):
+            part = slice(start, start + games)
+            opponent, player = self._rows(opponent_y[part]), self._rows(player_y[part])
+            out[part] = self._background
+            self._opponent.draw(opponent, out[part])
+            self._player.draw(player, out[part])
+            self._draw_ball(opponent, player, ball_x[part], ball_y[part], out[part])
 
     def _rows(self, y: Float64[np.ndarray, "n"]) -> Float64[np.ndarray, "n h"]:
         half = PADDLE_HEIGHT / 2
