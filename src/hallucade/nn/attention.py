@@ -1,0 +1,117 @@
+"""Self-attention within frames, through time, or over both; one function decides which kernel computes it."""
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from hallucade.nn.rope import Rotation
+
+Axis = Literal["space", "time", "both"]
+
+SHORT = 128  # keys; up to here two CPU matmuls beat the fused kernel, see benchmarks/attention.py
+SHORT_HALF_BACKWARD = 2048  # keys; the fused CPU backward in half precision costs 5 to 10 times its forward
+NORM_EPS = 1e-6
+
+
+class KeysValues(NamedTuple):
+    """What tokens offer to later queries; keys are normalised and rotated at their absolute position."""
+
+    keys: Float[Tensor, "*groups heads k d"]
+    values: Float[Tensor, "*groups heads k d"]
+
+
+@dataclass(frozen=True)
+class View:
+    """Where the tokens of one pass stand and which of them see each other."""
+
+    turn: Rotation  # of queries and keys
+    mask: Bool[Tensor, "q k"] | None = None  # None: everything is seen
+    sinks: Bool[Tensor, "k"] | None = None  # keys that are seen from `sink_turn`, if the pass outlasts the window
+    sink_turn: Rotation | None = None  # of queries that look at sinks
+
+
+class SelfAttention(nn.Module):
+    """Multi-head attention with rotary positions and RMS-normalised queries and keys.
+
+    `axis` chooses the sequence: the tokens of a frame ("space"), one token through time ("time"), or all ("both").
+    """
+
+    def __init__(self, width: int, heads: int, axis: Axis, *, qk_norm: bool = True, scaled: bool = True) -> None:
+        super().__init__()
+        self.heads, self.axis = heads, axis
+        self.scale = (width // heads) ** -0.5 if scaled else 1.0
+        self.qkv = nn.Linear(width, 3 * width)
+        self.query_norm = nn.RMSNorm(width // heads, NORM_EPS) if qk_norm else nn.Identity()
+        self.key_norm = nn.RMSNorm(width // heads, NORM_EPS) if qk_norm else nn.Identity()
+        self.out = nn.Linear(width, width)
+
+    def forward(
+        self, x: Float[Tensor, "b t n c"], view: View, past: KeysValues | None = None
+    ) -> tuple[Float[Tensor, "b t n c"], KeysValues]:
+        """Attend, after `past` if given; also return this pass's own keys and values."""
+        q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).unbind(3)
+        q, k, v = self._fold(self.query_norm(q)), self._fold(self.key_norm(k)), self._fold(v)
+        own = KeysValues(view.turn(k).to(v.dtype), v)
+        attended = self._look(q, own, view, past)
+        return self.out(self._unfold(attended, x.shape[2])), own
+
+    def _look(self, q: Tensor, own: KeysValues, view: View, past: KeysValues | None) -> Tensor:
+        near = view.turn(q).to(own.values.dtype)
+        keys, values = own
+        if past is not None:
+            keys, values = torch.cat([past.keys, keys], -2), torch.cat([past.values, values], -2)
+        if view.sinks is None or view.sink_turn is None:
+            return attend(near, keys, values, view.mask, self.scale)
+        # One kernel, two distances: sinks answer to the second half of a doubled head, all other keys to the first.
+        is_sink = view.sinks[:, None].to(keys.dtype)
+        q = torch.cat([near, view.sink_turn(q).to(near.dtype)], -1)
+        keys = torch.cat([keys * (1 - is_sink), keys * is_sink], -1)
+        return attend(q, keys, values, view.mask, self.scale)
+
+    def _fold(self, x: Float[Tensor, "b t n heads d"]) -> Float[Tensor, "*groups heads k d"]:
+        match self.axis:
+            case "space":
+                return x.transpose(2, 3)  # b t heads n d
+            case "time":
+                return x.permute(0, 2, 3, 1, 4)  # b n heads t d
+            case "both":
+                return x.flatten(1, 2).transpose(1, 2)  # b heads (t n) d
+
+    def _unfold(self, x: Float[Tensor, "*groups heads q d"], tokens: int) -> Float[Tensor, "b t n c"]:
+        match self.axis:
+            case "space":
+                return x.transpose(2, 3).flatten(3)
+            case "time":
+                return x.permute(0, 3, 1, 2, 4).flatten(3)
+            case "both":
+                return x.transpose(1, 2).flatten(2).unflatten(1, (-1, tokens))
+
+
+def attend(
+    q: Float[Tensor, "*groups q d"],
+    k: Float[Tensor, "*groups k d"],
+    v: Float[Tensor, "*groups k e"],
+    mask: Bool[Tensor, "q k"] | None = None,
+    scale: float = 1.0,
+) -> Float[Tensor, "*groups q e"]:
+    """Softmax attention; `mask` is True where a query sees a key.
+
+    The choice of kernel rests on device, length, precision and gradient mode only; benchmarks/attention.py measures it.
+    """
+    if not _matmul_wins(q, k):
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale)
+    logits = (q * scale) @ k.mT
+    if mask is not None:
+        logits = logits.masked_fill(~mask, float("-inf"))
+    return logits.softmax(-1) @ v
+
+
+def _matmul_wins(q: Tensor, k: Tensor) -> bool:
+    if q.device.type != "cpu":
+        return False
+    half_backward = torch.is_grad_enabled() and q.dtype != torch.float32
+    return k.shape[-2] <= (SHORT_HALF_BACKWARD if half_backward else SHORT)

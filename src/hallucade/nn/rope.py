@@ -1,0 +1,41 @@
+"""Rotary positions along any number of axes, with angles computed from integers in float64.
+
+Keys are rotated once, at their absolute position; attention sees differences only. There is no table to run off: frame
+10^6 is as exact as frame 1. The first half of a head is paired with its second half.
+
+Source: Su et al. 2021, arXiv:2104.09864.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Float64, Int64
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Rotation:
+    """Cosines and sines of every token's angles."""
+
+    cos: Float[Tensor, "tokens pairs"]
+    sin: Float[Tensor, "tokens pairs"]
+
+    def __call__(self, x: Float[Tensor, "*lead tokens d"]) -> Float[Tensor, "*lead tokens d"]:
+        """Rotate `x`, d = 2 * pairs, in float32 at least; a rotation of one token applies to all."""
+        first, second = x.chunk(2, dim=-1)
+        return torch.cat([first * self.cos - second * self.sin, second * self.cos + first * self.sin], dim=-1)
+
+
+def frequencies(pairs: Sequence[int], base: float) -> Float64[Tensor, "axes total"]:
+    """Return the angle per step: row i drives its own ``pairs[i]`` pairs of a head at ``base ** (-j / pairs[i])``."""
+    rows = [base ** (-torch.arange(n, dtype=torch.float64) / n) for n in pairs]
+    return torch.block_diag(*rows)
+
+
+def rotation(
+    positions: Int64[Tensor, "tokens axes"], per_step: Float64[Tensor, "axes total"], device: torch.device
+) -> Rotation:
+    """Return the rotation of tokens at integer `positions`; float64 until the cosine, float32 after."""
+    angles = positions.to(torch.float64) @ per_step
+    return Rotation(angles.cos().float().to(device), angles.sin().float().to(device))

@@ -1,0 +1,61 @@
+"""A transformer block conditioned a frame at a time: attention and a gated MLP, each modulated and gated."""
+
+from typing import Literal
+
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from hallucade.nn.attention import NORM_EPS, Axis, KeysValues, SelfAttention, View
+from hallucade.nn.modulation import Modulation, modulate
+
+Norm = Literal["layer", "rms"]
+
+
+class GatedMLP(nn.Module):
+    """SwiGLU, with gate and value in one projection (Shazeer 2020, arXiv:2002.05202)."""
+
+    def __init__(self, width: int, hidden: int, *, bias: bool) -> None:
+        super().__init__()
+        self.up = nn.Linear(width, 2 * hidden, bias=bias)
+        self.down = nn.Linear(hidden, width, bias=bias)
+
+    def forward(self, x: Float[Tensor, "*lead c"]) -> Float[Tensor, "*lead c"]:
+        gate, value = self.up(x).chunk(2, -1)
+        return self.down(F.silu(gate) * value)
+
+
+class TransformerBlock(nn.Module):
+    """x + gate * attention(modulated norm), then the same with the MLP."""
+
+    def __init__(
+        self, attention: SelfAttention, width: int, hidden: int, *, mlp_bias: bool, norm: Norm, zero_init: bool
+    ) -> None:
+        super().__init__()
+        self.modulation = Modulation(width, 6, zero=zero_init)
+        self.attention_norm = build_norm(norm, width)
+        self.attention = attention
+        self.mlp_norm = build_norm(norm, width)
+        self.mlp = GatedMLP(width, hidden, bias=mlp_bias)
+
+    @property
+    def axis(self) -> Axis:
+        """The sequence that this block attends over."""
+        return self.attention.axis
+
+    def forward(
+        self, x: Float[Tensor, "b t n c"], condition: Float[Tensor, "b t c"], view: View, past: KeysValues | None = None
+    ) -> tuple[Float[Tensor, "b t n c"], KeysValues]:
+        """Return the tokens and the keys and values that later frames may attend to."""
+        shift, scale, gate, mlp_shift, mlp_scale, mlp_gate = self.modulation(condition)
+        attended, own = self.attention(modulate(self.attention_norm(x), shift, scale), view, past)
+        x = x + gate * attended
+        x = x + mlp_gate * self.mlp(modulate(self.mlp_norm(x), mlp_shift, mlp_scale))
+        return x, own
+
+
+def build_norm(norm: Norm, width: int) -> nn.Module:
+    """Layer norm without parameters, which modulation supplies, or RMS norm with a weight."""
+    if norm == "rms":
+        return nn.RMSNorm(width, NORM_EPS)
+    return nn.LayerNorm(width, NORM_EPS, elementwise_affine=False)
