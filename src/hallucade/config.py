@@ -39,7 +39,7 @@ class Config:
             ValueError: the class or a key is unknown, a key is missing, or a value has the wrong type.
         """
         name = data.get(TYPE_KEY, cls.__name__)
-        known = Config._classes.get(name)
+        known = Config._classes.get(name) if isinstance(name, str) else None
         if known is None or not issubclass(known, cls):
             choices = sorted(n for n, c in Config._classes.items() if issubclass(c, cls))
             raise ValueError(f"unknown {cls.__name__} type {name!r}; known types: {', '.join(choices)}")
@@ -78,7 +78,7 @@ def _from_plain(value: Any, hint: Any, where: str) -> Any:
     if origin in (typing.Union, types.UnionType):
         return _from_union(value, typing.get_args(hint), where)
     if origin is typing.Literal:
-        if value in typing.get_args(hint):
+        if any(value == choice and type(value) is type(choice) for choice in typing.get_args(hint)):
             return value
         raise ValueError(f"{where} is {value!r}; choose one of {', '.join(map(repr, typing.get_args(hint)))}")
     if origin is tuple and isinstance(value, list | tuple):

@@ -44,7 +44,7 @@ def input_scale(target: Target, level: Tensor, schedule: NoiseSchedule) -> Tenso
 def loss_scale(space: LossSpace, level: Tensor, schedule: NoiseSchedule, floor: float = 0.05) -> Tensor:
     """Return c in ``|error in space|^2 = c |error in x0|^2``, at equal `noisy`.
 
-    `floor` bounds alpha and sigma from below, as in Li and He 2025 (arXiv:2511.13720), so that no level dominates.
+    `floor` bounds sigma from below, as in Li and He 2025 (arXiv:2511.13720), so that no level dominates.
     """
     alpha, sigma = schedule.alpha(level), schedule.sigma(level).clamp_min(floor)
     match space:

@@ -1,6 +1,6 @@
 """What an objective is: named losses of one model on one recorded clip."""
 
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import torch
 
@@ -11,6 +11,7 @@ from hallucade.shapes import Scalar
 Model = TypeVar("Model", contravariant=True)
 
 
+@runtime_checkable
 class Objective(Protocol[Model]):
     """Grades a model on a clip."""
 

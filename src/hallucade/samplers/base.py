@@ -1,7 +1,7 @@
 """What a sampler is, and noise that does not depend on the batch."""
 
 from collections.abc import Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -13,6 +13,7 @@ Model = TypeVar("Model", contravariant=True)
 Generators = Sequence[torch.Generator]  # one a row of the batch, so that batch size never changes a frame
 
 
+@runtime_checkable
 class Sampler(Protocol[Model]):
     """Draws the next latent block; never changes `state`."""
 

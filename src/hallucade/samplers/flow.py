@@ -1,6 +1,7 @@
 """Euler and Heun integration of the probability-flow path, from noise to the next block."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Literal
 
 import torch
@@ -37,13 +38,12 @@ class FlowSampler:
     def __init__(self, config: FlowSamplerConfig) -> None:
         self.config = config
 
-    def __call__(
-        self, model: DiffusionModel[Any], state: Any, action: Action, generators: Generators
-    ) -> Latent:
+    def __call__(self, model: DiffusionModel[Any], state: Any, action: Action, generators: Generators) -> Latent:
         shape = (action.shape[0], model.block, *model.latent_shape)
         x = normal(shape, generators, action.device)
-        levels = shift_levels(torch.linspace(1, 0, self.config.steps + 1, dtype=torch.float64), self.config.shift)
-        for now, after in zip(levels[:-1].tolist(), levels[1:].tolist(), strict=True):
+        even = torch.linspace(1, 0, self.config.steps + 1, dtype=torch.float64)
+        levels: list[float] = shift_levels(even, self.config.shift).tolist()
+        for now, after in pairwise(levels):
             x = self._step(model, state, action, x, now, after)
         return x
 
