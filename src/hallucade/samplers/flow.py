@@ -42,7 +42,7 @@ class FlowSampler:
         shape = (action.shape[0], model.block, *model.latent_shape)
         x = normal(shape, generators, action.device)
         even = torch.linspace(1, 0, self.config.steps + 1, dtype=torch.float64)
-        levels: list[float] = shift_levels(even, self.config.shift).tolist()
+        levels = [float(level) for level in shift_levels(even, self.config.shift)]
         for now, after in pairwise(levels):
             x = self._step(model, state, action, x, now, after)
         return x
