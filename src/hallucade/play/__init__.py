@@ -1,0 +1,1 @@
+"""Play a dream live in the browser, beside the real game."""
