@@ -1,7 +1,22 @@
-"""Clips: batches of windows cut from a store."""
+"""Clips: batches of windows cut from a store, each a pure function of (seed, step, rank, world).
 
+There is no sampler state: a resumed run, or one that goes on with another number of ranks, sees the windows that it
+would have seen. Within an epoch every window of the split comes exactly once, in an order of that epoch's own.
+"""
+
+import hashlib
+import json
 from dataclasses import dataclass
+from typing import Protocol
 
+import numpy as np
+import torch
+from jaxtyping import Float32, Int64, UInt8
+
+from hallucade.actions import ActionSpace
+from hallucade.data.shuffle import shuffled
+from hallucade.data.store import EpisodeStore
+from hallucade.games.counter_random import random_bits
 from hallucade.shapes import Actions, Frames
 
 
@@ -16,3 +31,116 @@ class Clip:
     frames: Frames
     actions: Actions
     seed: int = 0
+
+    def split(self, parts: int) -> "tuple[Clip, ...]":
+        """Cut the batch into equal microbatches, each with a seed of its own.
+
+        Raises:
+            ValueError: the batch is not a multiple of `parts`.
+        """
+        batch = len(self.frames)
+        if parts < 1 or batch % parts:
+            raise ValueError(f"a batch of {batch} windows cannot be cut into {parts} equal parts; choose a divisor")
+        pieces = zip(self.frames.chunk(parts), self.actions.chunk(parts), strict=True)
+        return tuple(Clip(frames, actions, _seed(self.seed, part)) for part, (frames, actions) in enumerate(pieces))
+
+
+class ClipSource(Protocol):
+    """Whatever says which clip belongs to which step."""
+
+    def batch_at(self, step: int, rank: int = 0, world: int = 1) -> Clip:
+        """Return this rank's share of the global batch of `step`."""
+        ...
+
+
+class ClipWindows:
+    """All windows of `frames` frames of one split of a store, in batches of `batch` over all ranks together.
+
+    Args:
+        store: where the play lies.
+        actions: encodes the action rows.
+        frames: t, frames in a window, joined by t - 1 actions.
+        batch: windows in a global batch.
+        seed: of the order.
+        split: "train" or "validation".
+
+    Raises:
+        ValueError: no episode of the split is long enough.
+    """
+
+    def __init__(
+        self,
+        store: EpisodeStore,
+        actions: ActionSpace,
+        *,
+        frames: int = 9,
+        batch: int = 64,
+        seed: int = 0,
+        split: str = "train",
+    ) -> None:
+        if frames < 2 or batch < 1:
+            raise ValueError(f"windows of {frames} frames in batches of {batch}; use at least 2 frames and 1 window")
+        self.store, self.actions = store, actions
+        self.frames, self.batch, self.seed, self.split = frames, batch, seed, split
+        records = [store.episodes[i] for i in store.indices(split)]
+        legal = np.array([max(record.frames - frames + 1, 0) for record in records], np.int64)
+        self._ends = np.cumsum(legal)  # of each episode, in windows
+        self._places = np.array([(r.shard, r.frame_offset, r.action_offset) for r in records], np.int64).reshape(-1, 3)
+        self._places[:, 1:] -= (self._ends - legal)[:, None]  # so that place + window is the row to start from
+        if len(self) == 0:
+            raise ValueError(_no_window(store, split, frames))
+
+    def __len__(self) -> int:
+        return int(self._ends[-1]) if len(self._ends) else 0
+
+    @property
+    def fingerprint(self) -> str:
+        """Sixteen hex digits that change when any batch would."""
+        content = [self.store.fingerprint, self.frames, self.batch, self.seed, self.split]
+        return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
+
+    def ids_at(self, step: int) -> Int64[np.ndarray, "b"]:
+        """Return the window numbers of the global batch of `step`, the same for any world."""
+        return shuffled(np.arange(step * self.batch, (step + 1) * self.batch), len(self), self.seed)
+
+    def batch_at(self, step: int, rank: int = 0, world: int = 1) -> Clip:
+        """Return this rank's windows of the global batch of `step`.
+
+        Raises:
+            ValueError: the batch is not a multiple of `world`.
+        """
+        if self.batch % world:
+            raise ValueError(f"a batch of {self.batch} windows cannot be shared by {world} ranks; choose a multiple")
+        share = self.batch // world
+        frames, rows = self.gather(self.ids_at(step)[rank * share : (rank + 1) * share])
+        features = self.actions.encode(torch.from_numpy(rows))
+        return Clip(torch.from_numpy(frames), features, _seed(self.seed, step, rank))
+
+    def gather(
+        self, ids: Int64[np.ndarray, "b"]
+    ) -> tuple[UInt8[np.ndarray, "b t h w 3"], Float32[np.ndarray, "b n c"]]:
+        """Copy windows out of the store: frames and raw action rows."""
+        frames = np.empty((len(ids), self.frames, *self.store.frame_size, 3), np.uint8)
+        rows = np.empty((len(ids), self.frames - 1, self.store.actions.size), np.float32)
+        places = self._places[np.searchsorted(self._ends, ids, side="right")]
+        places[:, 1:] += ids[:, None]
+        # One copy a window: the rows of a window lie together, and fancy indexing would copy them pixel by pixel.
+        for i, (shard, frame, action) in enumerate(places.tolist()):
+            frames[i] = self.store.column(shard, "frames")[frame : frame + self.frames]
+            rows[i] = self.store.column(shard, "actions")[action : action + self.frames - 1]
+        return frames, rows
+
+
+def _seed(*counters: int) -> int:
+    """Return 63 random bits named by counters."""
+    return int(random_bits(*counters)[0] >> np.uint64(1))
+
+
+def _no_window(store: EpisodeStore, split: str, frames: int) -> str:
+    longest = max((store.episodes[i].frames for i in store.indices(split)), default=0)
+    if longest == 0:
+        return f"{store.path} has no {split} episode; record more episodes or change the validation share"
+    return (
+        f"no {split} episode of {store.path} holds a window of {frames} frames, the longest has {longest}; "
+        "use shorter windows or record longer episodes"
+    )

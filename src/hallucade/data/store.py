@@ -16,7 +16,6 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Int64
 
 from hallucade.actions import ActionSpace
 from hallucade.data.column import HEADER_BYTES, blocks, file_size, header_rows, map_rows, position
@@ -101,9 +100,9 @@ class EpisodeStore:
         episodes = [(r.length, r.split, r.seed, r.crc32) for r in self.episodes]
         return hashlib.sha256(json.dumps([content, episodes], sort_keys=True).encode()).hexdigest()[:16]
 
-    def indices(self, split: str) -> Int64[np.ndarray, "e"]:
+    def indices(self, split: str) -> list[int]:
         """Return the numbers of the episodes of "train" or "validation"."""
-        return np.array([i for i, record in enumerate(self.episodes) if record.split == split], np.int64)
+        return [i for i, record in enumerate(self.episodes) if record.split == split]
 
     def column(self, shard: int, name: str) -> np.ndarray:
         """Return one column of a shard as a read-only view of the disk, all episodes end to end."""

@@ -66,7 +66,8 @@ class StoreWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self.close()
+        with contextlib.suppress(StoreError) if error is not None else contextlib.nullcontext():
+            self.close()
 
     def __len__(self) -> int:
         return len(self.episodes)
