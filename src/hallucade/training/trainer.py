@@ -1,0 +1,400 @@
+"""The training loop: batches in, updates, averages, checkpoints and logs out. It knows no algorithm and no metric.
+
+A run is a pure function of its config and data: batches depend on (seed, step, rank), every step seeds the global
+generators from (seed, step), and a checkpoint holds all the rest, so that a killed run ends with the same bits.
+"""
+
+import contextlib
+import json
+import math
+import os
+import shutil
+import time
+import warnings
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal, Protocol, cast
+
+import torch
+from lightning_fabric import Fabric
+
+from hallucade.config import Config
+from hallucade.data.clips import Clip, ClipSource
+from hallucade.data.prefetch import prefetch
+from hallucade.methods.base import Method
+from hallucade.training import memory, ranks
+from hallucade.training.checkpoint import Checkpoint, CheckpointError, CheckpointFolder, load_tensors
+from hallucade.training.ema import EMAConfig
+from hallucade.training.interrupts import Interrupts
+from hallucade.training.learner import Learner
+from hallucade.training.loggers import METRICS, TENSORBOARD, Logger, MetricsFile, ProgressLog, TensorBoardLog
+from hallucade.training.optimizers import OptimizerConfig
+from hallucade.training.progress import TrainingState
+from hallucade.training.provenance import provenance
+from hallucade.training.schedules import ScheduleConfig, WarmupStableDecayConfig
+from hallucade.training.update import Updater
+
+CHECKPOINTS = "checkpoints"
+CONFIG = "config.json"
+AUTO_COMPILE_STEPS = 2000  # fewer steps do not earn back a minute or two of compilation
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainerConfig(Config):
+    """How long and how to train; what to train is the method's, and on what the clips'."""
+
+    steps: int
+    accumulate: int = 1  # microbatches that a batch is split into
+    precision: Literal["bf16-mixed", "32-true"] = "bf16-mixed"  # weights are float32 in both
+    compile: bool | Literal["auto"] = "auto"
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    schedule: ScheduleConfig = field(default_factory=lambda: WarmupStableDecayConfig(warmup=100))
+    ema: EMAConfig | None = field(default_factory=EMAConfig)
+    clip_norm: float | None = 1.0
+    seed: int = 0
+    log_every: int = 10  # steps
+    checkpoint_every: int = 500  # steps
+    keep: int = 3  # newest checkpoints kept
+    milestone_every: int | None = None  # steps between checkpoints kept for good
+    max_bad_steps: int = 5  # non-finite steps in a row before a rollback
+    max_rollbacks: int = 2  # to the same checkpoint before giving up
+    minutes: float | None = None  # stop cleanly, and resumably, after this time
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "accumulate", "log_every", "checkpoint_every", "keep", "max_bad_steps"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; use 1 or more")
+        for name in ("clip_norm", "minutes"):
+            value = getattr(self, name)
+            if value is not None and value <= 0:
+                raise ValueError(f"{name} is {value}; it must be positive, or None for no limit")
+
+
+class Callback(Protocol):
+    """Something to do every so many steps: sample a video, evaluate. Runs on rank 0, before the step's checkpoint."""
+
+    every: int
+
+    def __call__(self, step: int, trainer: "Trainer") -> None:
+        """Act after `step` completed steps; ``trainer.log`` adds numbers to the step's row."""
+        ...
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """How a training ended."""
+
+    reason: Literal["finished", "interrupted", "out of time"]
+    step: int  # completed steps
+    checkpoint: Path  # the newest
+    skipped: int  # steps that were not finite
+    frames_per_s: float
+    peak_memory: int  # bytes, of one full-size step
+
+
+class TrainingDivergedError(RuntimeError):
+    """Losses stayed non-finite after every allowed rollback."""
+
+
+class Trainer:
+    """Trains a method on clips into a run folder."""
+
+    def __init__(
+        self,
+        config: TrainerConfig,
+        method: Method,
+        clips: ClipSource,
+        run_folder: Path,
+        *,
+        run_config: dict[str, Any],
+        callbacks: Sequence[Callback] = (),
+        fabric: Fabric | None = None,
+        fingerprint: str | None = None,
+        progress: bool = True,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Move the method to its device and make its optimizers.
+
+        Args:
+            config: how to train.
+            method: what to train.
+            clips: where batches come from.
+            run_folder: new or empty, unless ``train`` resumes.
+            run_config: the whole run as JSON; goes into the run folder and every checkpoint.
+            callbacks: what else to do, and how often.
+            fabric: device, precision and ranks; by default what is here, or what torchrun started.
+            fingerprint: of the data; goes into every checkpoint.
+            progress: whether to show a bar, or lines where there is no terminal.
+            clock: seconds, for speed and the time limit.
+        """
+        self.config, self.method, self.run_folder = config, method, run_folder
+        self.fabric = fabric or ranks.make_fabric(config.precision)
+        self.state = TrainingState()
+        self.frames_per_s = 0.0
+        self._run_config, self._callbacks, self._clock = run_config, callbacks, clock
+        self._metadata = {**provenance(), "data": fingerprint}
+        self._clips, self._show_progress = clips, progress
+        self._row: dict[str, float] = {}
+        self._frames, self._seconds = 0, 0.0
+        self._saved_step = -1
+        self._loggers: list[Logger] = []
+        self._set_up()
+
+    def _set_up(self) -> None:
+        roles = self.method.roles()
+        self.fabric.to_device(self.method)
+        ranks.share_weights(self.fabric, self.method)
+        for role in roles.values():
+            role.train()
+        self.optimizers = {name: self.config.optimizer.build(role) for name, role in roles.items()}
+        trained = {id(p) for optimizer in self.optimizers.values() for p in optimizer.parameters.values()}
+        named = {name: p for name, p in self.method.named_parameters() if id(p) in trained}
+        assert len(named) == len(trained), "a role holds parameters that the method does not register"
+        self.ema = self.config.ema.build(named) if self.config.ema else None
+        self._learner = Learner(self.method, self.optimizers, self.ema)
+        self.schedule = self.config.schedule.build(self.config.steps)
+        self.checkpoints = CheckpointFolder(
+            self.run_folder / CHECKPOINTS, self.config.keep, self.config.milestone_every
+        )
+        self._update = Updater(self.fabric, self.method, self.optimizers, self.config.accumulate, self.config.clip_norm)
+        if self._compiles():
+            for role in roles.values():
+                role.compile()  # in place: names in the state_dict stay
+
+    def train(self, resume: bool = False) -> TrainingResult:
+        """Train to the last step, a signal, or the time limit; each ends with a checkpoint.
+
+        Args:
+            resume: go on from the newest whole checkpoint; a run that has none yet starts.
+
+        Raises:
+            ValueError: the run folder is not empty and `resume` is off, or memory does not suffice for one step.
+            CheckpointError: a checkpoint cannot be written or read.
+            TrainingDivergedError: losses stayed non-finite.
+        """
+        self._claim_folder(resume)
+        with Interrupts() as interrupts:
+            self.peak_memory = self.preflight()
+            if resume and self.checkpoints.steps():
+                self._restore()
+            self._batches = self._read_from(self.state.batch_index)
+            self._open_logs()
+            try:
+                reason = self._loop(interrupts)
+            except Exception as error:
+                self._rescue(error)
+                raise
+            finally:
+                self._batches.close()
+                for logger in self._loggers:
+                    logger.close()
+        return TrainingResult(
+            reason,
+            self.state.step,
+            self.checkpoints.path(self._saved_step),
+            self.state.skipped,
+            self.frames_per_s,
+            self.peak_memory,
+        )
+
+    def preflight(self) -> int:
+        """Run one full-size step, undo it, and return the peak memory in bytes.
+
+        Raises:
+            ValueError: memory does not suffice.
+        """
+        device = self.fabric.device
+        before = {name: value.detach().cpu().clone() for name, value in self.method.state_dict().items()}
+        memory.reset_peak(device)
+        batch = self._clips.batch_at(0, self.fabric.global_rank, self.fabric.world_size)
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            try:
+                self._update(batch, 0, self.schedule(0))
+            except torch.OutOfMemoryError as error:
+                raise ValueError(
+                    f"one step of {len(batch.frames)} clips does not fit into memory; raise accumulate (now "
+                    f"{self.config.accumulate}) or lower the batch size"
+                ) from error
+        load_tensors(self.method, before, "the state before the preflight step")
+        for optimizer in self.optimizers.values():
+            optimizer.reset()
+        return memory.peak(device)
+
+    def log(self, values: dict[str, float]) -> None:
+        """Add numbers to the row of the present step."""
+        self._row |= values
+
+    @contextlib.contextmanager
+    def ema_weights(self) -> Generator[None]:
+        """Put averaged weights, where there are any, and evaluation mode in force for the block."""
+        modes = {module: module.training for module in self.method.modules()}
+        self.method.eval()
+        try:
+            with self.ema.swapped() if self.ema else contextlib.nullcontext():
+                yield
+        finally:
+            for module, training in modes.items():
+                module.training = training
+
+    def _loop(self, interrupts: Interrupts) -> Literal["finished", "interrupted", "out of time"]:
+        deadline = math.inf if self.config.minutes is None else self._clock() + 60 * self.config.minutes
+        if self._saved_step < 0:
+            self._save()  # what a rollback falls back to, and proof that the disk takes checkpoints
+        while self.state.step < self.config.steps:
+            if ranks.any_rank(self.fabric, interrupts.received is not None):
+                self._save()
+                return "interrupted"
+            if ranks.any_rank(self.fabric, self._clock() >= deadline):
+                self._save()
+                return "out of time"
+            self._step()
+        self._save(last=True)
+        return "finished"
+
+    def _read_from(self, index: int) -> Generator[Clip]:
+        rank, world = self.fabric.global_rank, self.fabric.world_size
+        return cast("Generator[Clip]", prefetch(self._clips, index, rank=rank, world=world))
+
+    def _step(self) -> None:
+        state, start = self.state, self._clock()
+        batch = next(self._batches)
+        torch.manual_seed(self._step_seed())
+        share = self.schedule(state.step)
+        values = self._update(batch, state.step, share)
+        if values is not None and self.ema is not None:
+            self.ema.update()
+        state.step += 1
+        self._frames += batch.frames.shape[0] * batch.frames.shape[1] * self.fabric.world_size
+        self._seconds += self._clock() - start
+        if values is None:
+            self._count_bad_step()
+            return
+        state.bad_in_a_row = 0
+        state.add({**values, "learning_rate": self.config.optimizer.learning_rate * share})
+        self._after_step()
+
+    def _after_step(self) -> None:
+        """Log, call back, save: whatever is due."""
+        step = self.state.step
+        if step % self.config.log_every == 0 or step == self.config.steps:
+            self.log(self._measurements())
+        if self.fabric.is_global_zero:
+            for callback in self._callbacks:
+                if step % callback.every == 0:
+                    callback(step, self)
+        row, self._row = self._row, {}
+        if row:
+            for logger in self._loggers:
+                logger.log(step, row)
+        if step % self.config.checkpoint_every == 0:
+            self._save()
+
+    def _measurements(self) -> dict[str, float]:
+        """Return means since the last row, and speed."""
+        self.frames_per_s = self._frames / max(self._seconds, 1e-9)
+        self._frames, self._seconds = 0, 0.0
+        return {
+            **self.state.take_means(),
+            "frames_per_s": self.frames_per_s,
+            "skipped_steps": float(self.state.skipped),
+        }
+
+    def _count_bad_step(self) -> None:
+        """Skip a non-finite step; too many in a row go back to the last checkpoint and read on in the data from there.
+
+        Raises:
+            TrainingDivergedError: the allowed rollbacks are used up.
+        """
+        state = self.state
+        state.skipped += 1
+        state.bad_in_a_row += 1
+        if state.bad_in_a_row < self.config.max_bad_steps:
+            return
+        if state.rollbacks >= self.config.max_rollbacks:
+            raise TrainingDivergedError(
+                f"losses are not finite: {state.bad_in_a_row} steps in a row up to step {state.step}, after "
+                f"{state.rollbacks} rollbacks; lower the learning rate, or look at the data near batch "
+                f"{state.batch_index - 1}"
+            )
+        self._restore()
+        # The batches between checkpoint and failure are not read again: a bad one would only stop the run once more.
+        self.state = replace(
+            self.state,
+            offset=state.batch_index - self.state.step,
+            skipped=state.skipped,
+            rollbacks=state.rollbacks + 1,
+        )
+        warnings.warn(
+            f"{state.bad_in_a_row} steps in a row were not finite: back from step {state.step} to {self.state.step}",
+            stacklevel=2,
+        )
+        self._batches.close()
+        self._batches = self._read_from(self.state.batch_index)
+        for logger in self._loggers:
+            logger.rewind(self.state.step)
+
+    def _save(self, last: bool = False) -> None:
+        """Save at the present step, unless that is done or the last step was bad."""
+        state = self.state
+        if state.step == self._saved_step or (state.bad_in_a_row and not last):
+            return
+        state.rollbacks = 0
+        if self.fabric.is_global_zero:
+            self.checkpoints.save(self._checkpoint())
+        self._saved_step = state.step
+        ranks.wait(self.fabric)
+
+    def _checkpoint(self) -> Checkpoint:
+        state = {"training": self.state.to_json(), "ema_updates": self._learner.ema_updates()}
+        weights, training = self._learner.weights(), self._learner.training()
+        return Checkpoint(self.state.step, weights, self._run_config, self._metadata, training, state)
+
+    def _restore(self) -> None:
+        """Take over the newest whole checkpoint."""
+        checkpoint = self.checkpoints.load()
+        where = self.checkpoints.path(checkpoint.step)
+        if not checkpoint.state:
+            raise CheckpointError(f"{where} holds weights only and cannot be resumed; start a new run from it")
+        self._learner.load(checkpoint, where)
+        self.state = TrainingState(**checkpoint.state["training"])
+        self._saved_step = checkpoint.step
+
+    def _rescue(self, error: Exception) -> None:
+        """Save before an error ends the run, where the state is that of a completed step."""
+        if isinstance(error, CheckpointError) or self._update.touched:
+            return
+        try:
+            self._save()
+        except CheckpointError as failure:
+            warnings.warn(str(failure), stacklevel=2)
+
+    def _claim_folder(self, resume: bool) -> None:
+        if not resume and self.run_folder.is_dir() and any(self.run_folder.iterdir()):
+            raise ValueError(f"run folder {self.run_folder} is not empty; resume it, or choose another")
+        ranks.wait(self.fabric)
+        if self.fabric.is_global_zero:
+            self.run_folder.mkdir(parents=True, exist_ok=True)
+            self.checkpoints.sweep()
+            temporary = self.run_folder / f"{CONFIG}.tmp"
+            temporary.write_text(json.dumps(self._run_config, indent=2) + "\n", encoding="utf-8")
+            os.replace(temporary, self.run_folder / CONFIG)
+        ranks.wait(self.fabric)
+
+    def _open_logs(self) -> None:
+        if not self.fabric.is_global_zero:
+            return
+        self._loggers = [MetricsFile(self.run_folder / METRICS), TensorBoardLog(self.run_folder / TENSORBOARD)]
+        if self._show_progress:
+            self._loggers.append(ProgressLog(self.config.steps))
+        for logger in self._loggers:
+            logger.rewind(self.state.step)
+
+    def _compiles(self) -> bool:
+        if self.config.compile != "auto":
+            return self.config.compile
+        ready = self.fabric.device.type == "cuda" or any(map(shutil.which, ("g++", "clang++")))
+        return ready and self.config.steps >= AUTO_COMPILE_STEPS
+
+    def _step_seed(self) -> int:
+        return ((self.config.seed * 1_000_003 + self.state.batch_index) * 4099 + self.fabric.global_rank) % 2**63

@@ -1,0 +1,126 @@
+"""One step of a method: microbatches, gradients over ranks, clipping, and each role's optimizer in turn.
+
+Gradients are averaged here, in one flat all-reduce a role, and not by a wrapper around ``forward``: methods reach
+their networks through any call and at any time, and the modules stay the classes that they are.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+
+from hallucade.data.clips import Clip
+from hallucade.methods.base import Method
+from hallucade.shapes import Scalar
+from hallucade.training import ranks
+from hallucade.training.optimizers import RoleOptimizer
+
+LossStream = Iterator[tuple[str, Scalar]]
+
+
+class Updater:
+    """Runs ``Method.losses`` on one batch and updates each role before its next loss is asked for."""
+
+    def __init__(
+        self,
+        fabric: Fabric,
+        method: Method,
+        optimizers: dict[str, RoleOptimizer],
+        accumulate: int,
+        clip_norm: float | None,
+    ) -> None:
+        self.fabric = fabric
+        self.method = method
+        self.optimizers = optimizers
+        self.accumulate = accumulate
+        self.clip_norm = clip_norm
+        self.touched = False  # whether the last call changed the method, had it stopped half-way
+
+    def __call__(self, batch: Clip, step: int, share: float) -> dict[str, float] | None:
+        """Update all roles at `share` of their learning rates.
+
+        Returns:
+            Losses, gradient norms and the method's metrics, means over microbatches and ranks; None if a loss or
+            gradient was not finite, which leaves that role and those after it as they were.
+        """
+        self.touched = False
+        buffers = self._buffer_versions()
+        microbatches = batch.split(self.accumulate) if self.accumulate > 1 else [batch]
+        streams = [self.method.losses(self._to_device(clip), step) for clip in microbatches]
+        values: dict[str, Tensor] = {}
+        try:
+            while turn := self._backward(streams):
+                role, loss, metrics = turn
+                parameters = list(self.optimizers[role].parameters.values())
+                loss = self._average(parameters, loss)
+                norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+                if not bool(torch.isfinite(norm) & torch.isfinite(loss)):
+                    return None
+                if self.clip_norm is not None:
+                    torch.nn.utils.clip_grads_with_norm_(parameters, self.clip_norm, norm)
+                self.touched = True
+                self.optimizers[role].step(share)
+                values |= {f"loss/{role}": loss, f"grad_norm/{role}": norm, **metrics}
+        finally:
+            self.touched |= buffers != self._buffer_versions()
+            self._zero_grad()
+        return self._numbers(values)
+
+    def _backward(self, streams: Sequence[LossStream]) -> tuple[str, Tensor, dict[str, Tensor]] | None:
+        """Ask each microbatch for its next loss and add up the gradients; None when there is no further loss."""
+        self._zero_grad()
+        roles: set[str] = set()
+        losses: list[Tensor] = []
+        metrics: dict[str, list[Tensor]] = {}
+        for stream in streams:
+            turn = self._next_loss(stream)
+            if turn is None:
+                continue
+            role, loss = turn
+            roles.add(role)
+            self.fabric.backward(loss / len(streams))
+            losses.append(loss.detach())
+            for name, value in self.method.metrics.items():
+                metrics.setdefault(name, []).append(value.detach())
+        if not losses:
+            return None
+        assert len(roles) == 1, f"microbatches disagree on their role: {roles}"
+        assert len(losses) == len(streams), "microbatches disagree on their number of losses"
+        means = {name: torch.stack(parts).mean() for name, parts in metrics.items()}
+        return roles.pop(), torch.stack(losses).mean(), means
+
+    def _next_loss(self, stream: LossStream) -> tuple[str, Scalar] | None:
+        with self.fabric.autocast():
+            # A cast made without gradients must not be reused with them: it would cut the weight off its loss.
+            torch.set_autocast_cache_enabled(False)
+            return next(stream, None)
+
+    def _average(self, parameters: Sequence[Tensor], loss: Tensor) -> Tensor:
+        """Average gradients and loss over ranks, so that every rank decides alike; returns the loss."""
+        if self.fabric.world_size == 1:
+            return loss
+        for parameter in parameters:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+        gradients = [p.grad for p in parameters if p.grad is not None]
+        flat = torch.cat([*(g.reshape(-1) for g in gradients), loss.reshape(1).to(gradients[0].dtype)])
+        parts: tuple[Tensor, ...] = ranks.mean(self.fabric, flat).split([*(g.numel() for g in gradients), 1])
+        for gradient, part in zip(gradients, parts, strict=False):
+            gradient.copy_(part.view_as(gradient))
+        return parts[-1].squeeze(0)
+
+    def _numbers(self, values: dict[str, Tensor]) -> dict[str, float]:
+        stacked: Tensor = ranks.mean(self.fabric, torch.stack([value.float() for value in values.values()]))
+        return dict(zip(values, stacked.tolist(), strict=True))
+
+    def _to_device(self, clip: Clip) -> Clip:
+        return replace(clip, frames=self.fabric.to_device(clip.frames), actions=self.fabric.to_device(clip.actions))
+
+    def _zero_grad(self) -> None:
+        for parameter in self.method.parameters():  # of every role: a loss reaches through other roles too
+            parameter.grad = None
+
+    def _buffer_versions(self) -> list[tuple[int, int]]:
+        return [(id(b), b._version) for b in self.method.buffers()]  # pyright: ignore[reportPrivateUsage]
