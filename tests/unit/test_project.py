@@ -1,0 +1,91 @@
+"""What no single module can see: the public list, the words we avoid, the documents, the pins."""
+
+import ast
+import re
+import tomllib
+import types
+from importlib.metadata import version
+from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+import hallucade
+
+ROOT = Path(__file__).parents[2]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+MODULES = sorted((ROOT / "src/hallucade").rglob("*.py"))
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+PATH_IN_TEXT = re.compile(r"\b(?:src|docs|tests|benchmarks)/[\w./-]*\w")
+
+
+def relative(path):
+    return path.relative_to(ROOT).as_posix()
+
+
+def test_the_public_list_is_complete():
+    public = {
+        name
+        for name, value in vars(hallucade).items()
+        if not name.startswith("_") and not isinstance(value, types.ModuleType)
+    }
+    assert public == set(hallucade.__all__)
+
+
+def test_the_public_names_are_documented():
+    undocumented = [name for name in hallucade.__all__ if callable(v := getattr(hallucade, name)) and not v.__doc__]
+    assert not undocumented
+
+
+def test_no_device_is_hard_coded():
+    """``torch.accelerator`` and Fabric know what is there; a comparison can be with "cpu"."""
+
+    def names_a_device(node):
+        text = {ast.Constant: "value", ast.Attribute: "attr"}.get(type(node))
+        return text is not None and str(getattr(node, text)).split(":")[0] == "cuda"
+
+    trees = {relative(path): ast.parse(path.read_text()) for path in MODULES}
+    assert [path for path, tree in trees.items() if any(map(names_a_device, ast.walk(tree)))] == []
+
+
+def test_every_file_is_named_after_a_thing():
+    vague = re.compile(r"(^|_)(utils?|common|misc|helpers?)(_|$)")
+    code = [p for folder in ("src", "tests", "benchmarks") for p in (ROOT / folder).rglob("*.py")]
+    assert [relative(p) for p in code if any(vague.search(part) for part in p.with_suffix("").parts)] == []
+
+
+def test_every_package_says_what_it_is():
+    packages = [p for p in MODULES if p.name == "__init__.py"]
+    assert [relative(p) for p in packages if not ast.get_docstring(ast.parse(p.read_text()))] == []
+
+
+def test_every_file_that_is_mentioned_exists():
+    missing = {}
+    for path in [*DOCUMENTS, *MODULES]:
+        text = path.read_text()
+        mentioned = {ROOT / found for found in PATH_IN_TEXT.findall(text)}
+        if path.suffix == ".md":
+            links = re.findall(r"\]\(([^)#\s]+)[^)]*\)", text)
+            mentioned |= {path.parent / link for link in links if "://" not in link}
+        missing |= {str(gone): relative(path) for gone in mentioned if not gone.exists()}
+    assert missing == {}
+
+
+def test_the_version_is_the_same_everywhere():
+    assert version("hallucade") == PROJECT["version"]
+    assert f"## [{PROJECT['version']}]" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_every_direct_dependency_is_pinned_within_its_range():
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    pins = dict(line.split("==") for line in lines if not line.startswith("#"))
+    assert pins
+    for text in PROJECT["dependencies"] + PROJECT["optional-dependencies"]["dev"]:
+        requirement = Requirement(text)
+        pinned = pins[canonicalize_name(requirement.name)]
+        assert requirement.specifier.contains(pinned), f"{requirement} is pinned to {pinned}"
+
+
+def test_the_license_is_the_one_that_the_package_names():
+    assert PROJECT["license"] == "Apache-2.0"
+    assert "Apache License\n                           Version 2.0" in (ROOT / "LICENSE").read_text()
