@@ -4,6 +4,7 @@ The player sends JSON texts, the server JSON texts and binary frames. Keys trave
 ``input`` lists all keys that are down, so that a lost or late message cannot leave a key stuck.
 """
 
+from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
@@ -26,7 +27,9 @@ Counter = Annotated[int, Field(ge=0, le=2**32 - 1)]
 class Message(BaseModel):
     """Base of every text message: unknown fields, converted types, NaN and infinity are refused."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, frozen=True)
+    model_config = ConfigDict(
+        extra="forbid", strict=True, allow_inf_nan=False, frozen=True, use_attribute_docstrings=True
+    )
 
 
 class Hello(Message):
@@ -34,17 +37,22 @@ class Hello(Message):
 
     type: Literal["hello"] = "hello"
     protocol: Counter = PROTOCOL_VERSION
-    token: Annotated[str, Field(max_length=64)] = ""  # from the page's address, when bound beyond this machine
+    token: Annotated[str, Field(max_length=64)] = ""
+    """From the page's address, when bound beyond this machine."""
 
 
 class Open(Message):
     """Start the game; one a socket."""
 
     type: Literal["open"] = "open"
-    prompt: PromptIndex = 0  # which recorded start
-    seed: Seed = 0  # of the dream's noise
-    steps: Steps | None = None  # sampling steps; null keeps the model's own
-    fps: Fps | None = None  # null is the recorded game's rate
+    prompt: PromptIndex = 0
+    """Which recorded start."""
+    seed: Seed = 0
+    """Of the dream's noise."""
+    steps: Steps | None = None
+    """Sampling steps; null keeps the model's own."""
+    fps: Fps | None = None
+    """Null is the recorded game's rate."""
     paused: bool = False
 
 
@@ -52,9 +60,12 @@ class Input(Message):
     """All keys that are down now; on every change, and ten times a second."""
 
     type: Literal["input"] = "input"
-    seq: Annotated[int, Field(ge=1, le=2**32 - 1)]  # grows with every change; a lower one than before is ignored
-    time: Annotated[float, Field(ge=0, le=1e15)]  # the player's clock in milliseconds, echoed by frames
+    seq: Annotated[int, Field(ge=1, le=2**32 - 1)]
+    """Grows with every change; a lower one than before is ignored."""
+    time: Annotated[float, Field(ge=0, le=1e15)]
+    """The player's clock in milliseconds, echoed by frames."""
     keys: Annotated[list[KeyCode], Field(max_length=MAX_KEYS)]
+    """KeyboardEvent.code values."""
 
 
 class Ack(Message):
@@ -82,8 +93,10 @@ class Reset(Message):
     """Start again."""
 
     type: Literal["reset"] = "reset"
-    prompt: PromptIndex | None = None  # null is the next one
-    seed: Seed | None = None  # null is the next one
+    prompt: PromptIndex | None = None
+    """Null is the next one."""
+    seed: Seed | None = None
+    """Null is the next one."""
 
 
 class Set(Message):
@@ -114,7 +127,8 @@ class Option(Message):
     """One thing that a control can do, and the keys that do it."""
 
     name: str
-    keys: list[str]  # chords of KeyboardEvent.code joined by +; any of them does it
+    keys: list[str]
+    """Chords of KeyboardEvent.code joined by +; any of them does it."""
 
 
 class Control(Message):
@@ -132,12 +146,16 @@ class Welcome(Message):
     protocol: int = PROTOCOL_VERSION
     game: str | None
     controls: list[Control]
-    width: int  # of a frame, in pixels
+    width: int
+    """Of a frame, in pixels."""
     height: int
     fps: float
-    steps: int | None  # the model's own sampling steps; null where they cannot be changed
-    prompts: int  # how many recorded starts there are
-    real: bool  # whether the real game runs beside the dream
+    steps: int | None
+    """The model's own sampling steps; null where they cannot be changed."""
+    prompts: int
+    """How many recorded starts there are."""
+    real: bool
+    """Whether the real game runs beside the dream."""
 
 
 class Playing(Message):
@@ -156,10 +174,14 @@ class Stats(Message):
     """The server's own figures, twice a second."""
 
     type: Literal["stats"] = "stats"
-    dreamed: int  # frames since the socket opened
-    dropped: int  # frames never sent, because a newer one was there when the player was ready for one
-    late: int  # frames that started more than a frame time after they were due
-    sessions: int  # games running on this server
+    dreamed: int
+    """Frames since the socket opened."""
+    dropped: int
+    """Frames never sent, because a newer one was there when the player was ready for one."""
+    late: int
+    """Frames that started more than a frame time after they were due."""
+    sessions: int
+    """Games running on this server."""
 
 
 class Error(Message):
@@ -194,7 +216,7 @@ def parse_client(text: str) -> ClientMessage:
     Raises:
         ValueError: it is not one of ``ClientMessage``; the text says which field is wrong and never repeats the input.
     """
-    return _parse(_client_messages, text)
+    return _validated(_client_messages.validate_json, text)
 
 
 def parse_server(text: str) -> ServerMessage:
@@ -203,12 +225,12 @@ def parse_server(text: str) -> ServerMessage:
     Raises:
         ValueError: it is not one of ``ServerMessage``.
     """
-    return _parse(_server_messages, text)
+    return _validated(_server_messages.validate_json, text)
 
 
-def _parse(adapter: TypeAdapter[Any], text: str) -> Any:
+def _validated(validate: Callable[[str], Any], text: str) -> Any:
     try:
-        return adapter.validate_json(text)
+        return validate(text)
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"][:4])
