@@ -12,8 +12,6 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch.utils.tensorboard.writer import SummaryWriter
 
-METRICS = "metrics.jsonl"
-TENSORBOARD = "tensorboard"
 LINE_SECONDS = 30.0  # between two lines where there is no terminal
 
 

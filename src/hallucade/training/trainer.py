@@ -5,9 +5,7 @@ generators from (seed, step), and a checkpoint holds all the rest, so that a kil
 """
 
 import contextlib
-import json
 import math
-import os
 import shutil
 import time
 import warnings
@@ -23,20 +21,20 @@ from hallucade.config import Config
 from hallucade.data.clips import Clip, ClipSource
 from hallucade.data.prefetch import prefetch
 from hallucade.methods.base import Method
-from hallucade.training import memory, ranks
-from hallucade.training.checkpoint import Checkpoint, CheckpointError, CheckpointFolder, load_tensors
+from hallucade.training import ranks
+from hallucade.training.checkpoint import Checkpoint, CheckpointError
 from hallucade.training.ema import EMAConfig
 from hallucade.training.interrupts import Interrupts
 from hallucade.training.learner import Learner
-from hallucade.training.loggers import METRICS, TENSORBOARD, Logger, MetricsFile, ProgressLog, TensorBoardLog
+from hallucade.training.loggers import Logger, MetricsFile, ProgressLog, TensorBoardLog
 from hallucade.training.optimizers import OptimizerConfig
+from hallucade.training.preflight import preflight
 from hallucade.training.progress import TrainingState
 from hallucade.training.provenance import provenance
+from hallucade.training.run_folder import RunFolder
 from hallucade.training.schedules import ScheduleConfig, WarmupStableDecayConfig
 from hallucade.training.update import Updater
 
-CHECKPOINTS = "checkpoints"
-CONFIG = "config.json"
 AUTO_COMPILE_STEPS = 2000  # fewer steps do not earn back a minute or two of compilation
 
 
@@ -128,38 +126,32 @@ class Trainer:
             progress: whether to show a bar, or lines where there is no terminal.
             clock: seconds, for speed and the time limit.
         """
-        self.config, self.method, self.run_folder = config, method, run_folder
+        self.config, self.method, self.clips = config, method, clips
+        self.run = RunFolder(run_folder, config.keep, config.milestone_every)
         self.fabric = fabric or ranks.make_fabric(config.precision)
         self.state = TrainingState()
         self.frames_per_s = 0.0
+        self.peak_memory = 0  # bytes, of one full-size step
         self._run_config, self._callbacks, self._clock = run_config, callbacks, clock
         self._metadata = {**provenance(), "data": fingerprint}
-        self._clips, self._show_progress = clips, progress
+        self._show_progress = progress
         self._row: dict[str, float] = {}
         self._frames, self._seconds = 0, 0.0
         self._saved_step = -1
         self._loggers: list[Logger] = []
-        self._set_up()
+        self._build()
 
-    def _set_up(self) -> None:
-        roles = self.method.roles()
+    def _build(self) -> None:
         self.fabric.to_device(self.method)
         ranks.share_weights(self.fabric, self.method)
-        for role in roles.values():
+        for role in self.method.roles().values():
             role.train()
-        self.optimizers = {name: self.config.optimizer.build(role) for name, role in roles.items()}
-        trained = {id(p) for optimizer in self.optimizers.values() for p in optimizer.parameters.values()}
-        named = {name: p for name, p in self.method.named_parameters() if id(p) in trained}
-        assert len(named) == len(trained), "a role holds parameters that the method does not register"
-        self.ema = self.config.ema.build(named) if self.config.ema else None
-        self._learner = Learner(self.method, self.optimizers, self.ema)
+        self.learner = Learner(self.method, self.config.optimizer, self.config.ema)
         self.schedule = self.config.schedule.build(self.config.steps)
-        self.checkpoints = CheckpointFolder(
-            self.run_folder / CHECKPOINTS, self.config.keep, self.config.milestone_every
-        )
-        self._update = Updater(self.fabric, self.method, self.optimizers, self.config.accumulate, self.config.clip_norm)
+        optimizers = self.learner.optimizers
+        self._update = Updater(self.fabric, self.method, optimizers, self.config.accumulate, self.config.clip_norm)
         if self._compiles():
-            for role in roles.values():
+            for role in self.method.roles().values():
                 role.compile()  # in place: names in the state_dict stay
 
     def train(self, resume: bool = False) -> TrainingResult:
@@ -175,8 +167,8 @@ class Trainer:
         """
         self._claim_folder(resume)
         with Interrupts() as interrupts:
-            self.peak_memory = self.preflight()
-            if resume and self.checkpoints.steps():
+            self.peak_memory = preflight(self._first_step, self.learner, self.fabric.device)
+            if resume and self.run.checkpoints.steps():
                 self._restore()
             self._batches = self._read_from(self.state.batch_index)
             self._open_logs()
@@ -189,37 +181,9 @@ class Trainer:
                 self._batches.close()
                 for logger in self._loggers:
                     logger.close()
-        return TrainingResult(
-            reason,
-            self.state.step,
-            self.checkpoints.path(self._saved_step),
-            self.state.skipped,
-            self.frames_per_s,
-            self.peak_memory,
-        )
-
-    def preflight(self) -> int:
-        """Run one full-size step, undo it, and return the peak memory in bytes.
-
-        Raises:
-            ValueError: memory does not suffice.
-        """
-        device = self.fabric.device
-        before = {name: value.detach().cpu().clone() for name, value in self.method.state_dict().items()}
-        memory.reset_peak(device)
-        batch = self._clips.batch_at(0, self.fabric.global_rank, self.fabric.world_size)
-        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-            try:
-                self._update(batch, 0, self.schedule(0))
-            except torch.OutOfMemoryError as error:
-                raise ValueError(
-                    f"one step of {len(batch.frames)} clips does not fit into memory; raise accumulate (now "
-                    f"{self.config.accumulate}) or lower the batch size"
-                ) from error
-        load_tensors(self.method, before, "the state before the preflight step")
-        for optimizer in self.optimizers.values():
-            optimizer.reset()
-        return memory.peak(device)
+        newest = self.run.checkpoints.path(self._saved_step)
+        state = self.state
+        return TrainingResult(reason, state.step, newest, state.skipped, self.frames_per_s, self.peak_memory)
 
     def log(self, values: dict[str, float]) -> None:
         """Add numbers to the row of the present step."""
@@ -231,7 +195,7 @@ class Trainer:
         modes = {module: module.training for module in self.method.modules()}
         self.method.eval()
         try:
-            with self.ema.swapped() if self.ema else contextlib.nullcontext():
+            with self.learner.ema.swapped() if self.learner.ema else contextlib.nullcontext():
                 yield
         finally:
             for module, training in modes.items():
@@ -252,9 +216,13 @@ class Trainer:
         self._save(last=True)
         return "finished"
 
+    def _first_step(self) -> None:
+        batch = self.clips.batch_at(0, self.fabric.global_rank, self.fabric.world_size)
+        self._update(batch, 0, self.schedule(0))
+
     def _read_from(self, index: int) -> Generator[Clip]:
         rank, world = self.fabric.global_rank, self.fabric.world_size
-        return cast("Generator[Clip]", prefetch(self._clips, index, rank=rank, world=world))
+        return cast("Generator[Clip]", prefetch(self.clips, index, rank=rank, world=world))
 
     def _step(self) -> None:
         state, start = self.state, self._clock()
@@ -262,8 +230,8 @@ class Trainer:
         torch.manual_seed(self._step_seed())
         share = self.schedule(state.step)
         values = self._update(batch, state.step, share)
-        if values is not None and self.ema is not None:
-            self.ema.update()
+        if values is not None and self.learner.ema is not None:
+            self.learner.ema.update()
         state.step += 1
         self._frames += batch.frames.shape[0] * batch.frames.shape[1] * self.fabric.world_size
         self._seconds += self._clock() - start
@@ -341,50 +309,51 @@ class Trainer:
             return
         state.rollbacks = 0
         if self.fabric.is_global_zero:
-            self.checkpoints.save(self._checkpoint())
+            self.run.checkpoints.save(self._checkpoint())
         self._saved_step = state.step
         ranks.wait(self.fabric)
 
     def _checkpoint(self) -> Checkpoint:
-        state = {"training": self.state.to_json(), "ema_updates": self._learner.ema_updates()}
-        weights, training = self._learner.weights(), self._learner.training()
+        state = {"training": self.state.to_json(), "ema_updates": self.learner.ema_updates()}
+        weights, training = self.learner.weights(), self.learner.training()
         return Checkpoint(self.state.step, weights, self._run_config, self._metadata, training, state)
 
     def _restore(self) -> None:
         """Take over the newest whole checkpoint."""
-        checkpoint = self.checkpoints.load()
-        where = self.checkpoints.path(checkpoint.step)
+        checkpoint = self.run.checkpoints.load()
+        where = self.run.checkpoints.path(checkpoint.step)
         if not checkpoint.state:
             raise CheckpointError(f"{where} holds weights only and cannot be resumed; start a new run from it")
-        self._learner.load(checkpoint, where)
+        if checkpoint.metadata.get("data") != self._metadata["data"]:
+            warnings.warn(f"{where} was trained on other data; from here on the run differs from it", stacklevel=2)
+        self.learner.load(checkpoint, where)
         self.state = TrainingState(**checkpoint.state["training"])
         self._saved_step = checkpoint.step
 
     def _rescue(self, error: Exception) -> None:
         """Save before an error ends the run, where the state is that of a completed step."""
-        if isinstance(error, CheckpointError) or self._update.touched:
+        state = self.state
+        if isinstance(error, CheckpointError) or self._update.torn or state.bad_in_a_row:
+            return
+        if state.step == self._saved_step or not self.fabric.is_global_zero:
             return
         try:
-            self._save()
+            self.run.checkpoints.save(self._checkpoint())  # without waiting for ranks that may never come
         except CheckpointError as failure:
             warnings.warn(str(failure), stacklevel=2)
 
     def _claim_folder(self, resume: bool) -> None:
-        if not resume and self.run_folder.is_dir() and any(self.run_folder.iterdir()):
-            raise ValueError(f"run folder {self.run_folder} is not empty; resume it, or choose another")
+        if not resume:
+            self.run.refuse_if_used()
         ranks.wait(self.fabric)
         if self.fabric.is_global_zero:
-            self.run_folder.mkdir(parents=True, exist_ok=True)
-            self.checkpoints.sweep()
-            temporary = self.run_folder / f"{CONFIG}.tmp"
-            temporary.write_text(json.dumps(self._run_config, indent=2) + "\n", encoding="utf-8")
-            os.replace(temporary, self.run_folder / CONFIG)
+            self.run.prepare(self._run_config)
         ranks.wait(self.fabric)
 
     def _open_logs(self) -> None:
         if not self.fabric.is_global_zero:
             return
-        self._loggers = [MetricsFile(self.run_folder / METRICS), TensorBoardLog(self.run_folder / TENSORBOARD)]
+        self._loggers = [MetricsFile(self.run.metrics), TensorBoardLog(self.run.tensorboard)]
         if self._show_progress:
             self._loggers.append(ProgressLog(self.config.steps))
         for logger in self._loggers:

@@ -6,6 +6,7 @@ their networks through any call and at any time, and the modules stay the classe
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import cast
 
 import torch
 from lightning_fabric import Fabric
@@ -36,7 +37,7 @@ class Updater:
         self.optimizers = optimizers
         self.accumulate = accumulate
         self.clip_norm = clip_norm
-        self.touched = False  # whether the last call changed the method, had it stopped half-way
+        self.torn = False  # whether the last call raised after it had begun to change the method
 
     def __call__(self, batch: Clip, step: int, share: float) -> dict[str, float] | None:
         """Update all roles at `share` of their learning rates.
@@ -45,27 +46,32 @@ class Updater:
             Losses, gradient norms and the method's metrics, means over microbatches and ranks; None if a loss or
             gradient was not finite, which leaves that role and those after it as they were.
         """
-        self.touched = False
-        buffers = self._buffer_versions()
+        self.torn = False
+        buffers, self._stepped = self._buffer_versions(), False
+        try:
+            return self._update_roles(batch, step, share)
+        except BaseException:
+            self.torn = self._stepped or buffers != self._buffer_versions()
+            raise
+        finally:
+            self._zero_grad()
+
+    def _update_roles(self, batch: Clip, step: int, share: float) -> dict[str, float] | None:
         microbatches = batch.split(self.accumulate) if self.accumulate > 1 else [batch]
         streams = [self.method.losses(self._to_device(clip), step) for clip in microbatches]
         values: dict[str, Tensor] = {}
-        try:
-            while turn := self._backward(streams):
-                role, loss, metrics = turn
-                parameters = list(self.optimizers[role].parameters.values())
-                loss = self._average(parameters, loss)
-                norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
-                if not bool(torch.isfinite(norm) & torch.isfinite(loss)):
-                    return None
-                if self.clip_norm is not None:
-                    torch.nn.utils.clip_grads_with_norm_(parameters, self.clip_norm, norm)
-                self.touched = True
-                self.optimizers[role].step(share)
-                values |= {f"loss/{role}": loss, f"grad_norm/{role}": norm, **metrics}
-        finally:
-            self.touched |= buffers != self._buffer_versions()
-            self._zero_grad()
+        while turn := self._backward(streams):
+            role, loss, metrics = turn
+            parameters = list(self.optimizers[role].parameters.values())
+            loss = self._average(parameters, loss)
+            norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+            if not bool(torch.isfinite(norm) & torch.isfinite(loss)):
+                return None
+            if self.clip_norm is not None:
+                torch.nn.utils.clip_grads_with_norm_(parameters, self.clip_norm, norm)
+            self._stepped = True
+            self.optimizers[role].step(share)
+            values |= {f"loss/{role}": loss, f"grad_norm/{role}": norm, **metrics}
         return self._numbers(values)
 
     def _backward(self, streams: Sequence[LossStream]) -> tuple[str, Tensor, dict[str, Tensor]] | None:
@@ -106,14 +112,15 @@ class Updater:
                 parameter.grad = torch.zeros_like(parameter)
         gradients = [p.grad for p in parameters if p.grad is not None]
         flat = torch.cat([*(g.reshape(-1) for g in gradients), loss.reshape(1).to(gradients[0].dtype)])
-        parts: tuple[Tensor, ...] = ranks.mean(self.fabric, flat).split([*(g.numel() for g in gradients), 1])
+        sizes = [*(g.numel() for g in gradients), 1]
+        parts = cast("tuple[Tensor, ...]", ranks.mean(self.fabric, flat).split(sizes))
         for gradient, part in zip(gradients, parts, strict=False):
             gradient.copy_(part.view_as(gradient))
         return parts[-1].squeeze(0)
 
     def _numbers(self, values: dict[str, Tensor]) -> dict[str, float]:
-        stacked: Tensor = ranks.mean(self.fabric, torch.stack([value.float() for value in values.values()]))
-        return dict(zip(values, stacked.tolist(), strict=True))
+        means = ranks.mean(self.fabric, torch.stack([value.float() for value in values.values()]))
+        return dict(zip(values, cast("list[float]", means.tolist()), strict=True))
 
     def _to_device(self, clip: Clip) -> Clip:
         return replace(clip, frames=self.fabric.to_device(clip.frames), actions=self.fabric.to_device(clip.actions))

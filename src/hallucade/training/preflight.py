@@ -1,0 +1,41 @@
+"""One full-size step before the first: it shows the peak memory and fails early, and changes nothing."""
+
+import resource
+import sys
+from collections.abc import Callable
+
+import torch
+
+from hallucade.training.checkpoint import load_tensors
+from hallucade.training.learner import Learner
+
+
+def preflight(step: Callable[[], object], learner: Learner, device: torch.device) -> int:
+    """Run `step`, undo it, and return the peak memory in bytes.
+
+    The method's tensors and the random generators come back bit by bit; momenta are forgotten.
+
+    Raises:
+        ValueError: memory does not suffice.
+    """
+    before = {name: value.detach().cpu().clone() for name, value in learner.method.state_dict().items()}
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        try:
+            step()
+        except torch.OutOfMemoryError as error:
+            raise ValueError("one step does not fit into memory; raise accumulate or lower the batch size") from error
+        finally:
+            load_tensors(learner.method, before, "the state before the preflight step")
+            for optimizer in learner.optimizers.values():
+                optimizer.reset()
+    return peak_memory(device)
+
+
+def peak_memory(device: torch.device) -> int:
+    """Return the peak in bytes: of the accelerator since the last reset, or of this process since its start."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    unit = 1 if sys.platform == "darwin" else 1024  # getrusage counts bytes on macOS and kilobytes elsewhere
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
