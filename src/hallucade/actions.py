@@ -202,7 +202,7 @@ class ActionSpace(Config):
         held = frozenset(pressed)
         row = self.idle
         for column, control in enumerate(self.controls):
-            row[column] = _value(control, held, row[column])
+            row[column] = _value(control, held, float(row[column]))
         return row
 
     def keys_of(self, row: Shaped[np.ndarray, "c"]) -> tuple[str, ...]:
@@ -228,12 +228,12 @@ class ActionSpace(Config):
         """
         self._check_columns(rows)
         for column, control in enumerate(self.controls):
-            values = rows[..., column]
+            values = np.atleast_2d(rows)[..., column]
             legal, remedy = _legal(control, values)
             if not legal.all():
                 index = tuple(int(i) for i in np.argwhere(~legal)[0])
-                where = "row" if not index else f"row {index[0] if len(index) == 1 else index}"
-                raise ValueError(f"action column {control.name!r} is {values[index]} in {where}; {remedy}")
+                where = index[0] if len(index) == 1 else index
+                raise ValueError(f"action column {control.name!r} is {values[index]} in row {where}; {remedy}")
 
     def describe(self) -> str:
         """Return one short line: ``fire, move: stay | up | down, steer: -1 to 1``."""

@@ -4,7 +4,7 @@ Source: Steele, Lea and Flood 2014, "Fast splittable pseudorandom number generat
 """
 
 import numpy as np
-from jaxtyping import Float64, Int, UInt64
+from jaxtyping import Float64, Integer, UInt64
 
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
@@ -16,7 +16,7 @@ def mix(bits: UInt64[np.ndarray, "*n"]) -> UInt64[np.ndarray, "*n"]:
     return bits ^ (bits >> np.uint64(31))
 
 
-def random_bits(*counters: Int[np.ndarray, "..."] | int) -> UInt64[np.ndarray, "..."]:
+def random_bits(*counters: Integer[np.ndarray, "..."] | int) -> UInt64[np.ndarray, "..."]:
     """Return 64 random bits for every combination of counters, which broadcast against each other."""
     bits = np.zeros((1,), np.uint64)  # an array, because scalars warn when they wrap around
     for counter in counters:

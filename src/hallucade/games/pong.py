@@ -134,8 +134,14 @@ class VectorPong:
 
         Returns:
             Rewards: 1 where the player scored, -1 where the opponent did.
+
+        Raises:
+            ValueError: not one row a game, or an action that does not exist.
         """
         rules = self.config
+        if len(rows) != self._state.shape[1]:
+            raise ValueError(f"{len(rows)} action rows for {self._state.shape[1]} games; pass one a game after reset")
+        self.actions.validate(rows)
         player_step = rules.player_speed * DIRECTION[rows[:, 0].astype(np.int64)]
         opponent_step = self._state[BALL_Y] - self._state[OPPONENT_Y]
         opponent_step = np.clip(opponent_step, -rules.opponent_speed, rules.opponent_speed)
