@@ -7,7 +7,7 @@ would have seen. Within an epoch every window of the split comes exactly once, i
 import hashlib
 import json
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -45,6 +45,7 @@ class Clip:
         return tuple(Clip(frames, actions, _seed(self.seed, part)) for part, (frames, actions) in enumerate(pieces))
 
 
+@runtime_checkable
 class ClipSource(Protocol):
     """Whatever says which clip belongs to which step."""
 

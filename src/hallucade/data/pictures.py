@@ -20,7 +20,7 @@ from hallucade.shapes import FrameArray
 Picture = UInt8[np.ndarray, "h w 3"]
 
 GAP = 2  # pixels between pictures
-PAPER = (24, 24, 28)
+PAPER = (56, 56, 64)
 INK = (236, 236, 236)
 TEXT_HEIGHT = 14  # pixels of a line of text, with its margins
 ARROWS = {"up": (0, -1), "down": (0, 1), "left": (-1, 0), "right": (1, 0)}  # control names that are drawn as arrows
@@ -109,7 +109,7 @@ def mp4_bytes(frames: FrameArray, fps: float, scale: int = 1) -> bytes:
         raise ValueError("a video of no frames; pass one or more")
     h, w = frames.shape[1] * scale, frames.shape[2] * scale
     buffer = io.BytesIO()
-    with av.open(buffer, "w", format="mp4", options={"movflags": "faststart"}) as container:
+    with av.open(buffer, "w", format="mp4") as container:
         stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001))
         stream.width, stream.height, stream.pix_fmt = w + w % 2, h + h % 2, "yuv420p"
         stream.options = {"crf": str(CRF), "preset": "veryfast", "tune": "animation"}

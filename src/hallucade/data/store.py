@@ -168,9 +168,9 @@ class EpisodeStore:
                 path = column_path(self.path, shard, column.name)
                 with path.open("rb") as file:
                     named = header_rows(column, file.read(HEADER_BYTES))
-                # A writer that was killed leaves the last header behind the journal, or ahead of it.
-                killed = not closed and shard == max(self._rows)
-                if named is None or not (killed or named == rows[column.per]):
+                # A writer that was killed may leave the last header behind the journal.
+                behind = not closed and shard == max(self._rows) and named is not None and named < rows[column.per]
+                if named != rows[column.per] and not behind:
                     yield Damage(path, 0, None)
 
     def _damaged_blocks(self, index: int, column: StoreColumn) -> Iterator[Damage]:

@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from io import FileIO
 from pathlib import Path
 from types import TracebackType
-from typing import Self
 
 import numpy as np
 
@@ -60,7 +59,7 @@ class StoreWriter:
             os.close(self._lock)
             raise
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "StoreWriter":
         return self
 
     def __exit__(
@@ -78,7 +77,7 @@ class StoreWriter:
         seeds: Sequence[int] | None = None,
         splits: Sequence[str] | None = None,
     ) -> None:
-        """Commit episodes: they are in the store when this returns.
+        """Commit episodes in order: they are in the store when this returns.
 
         Args:
             episodes: all with the columns of the manifest.
@@ -86,7 +85,7 @@ class StoreWriter:
             splits: "train" or "validation", one an episode; by default `split_of` decides.
         Raises:
             ValueError: an episode that does not fit the manifest; nothing of this call is in the store.
-            StoreError: the disk is full or failing; nothing of this call is in the store, all earlier episodes are.
+            StoreError: the disk is full or failing; the store holds the first ``len(writer)`` episodes, all whole.
         """
         assert self._shard.open, "append to a writer that was closed, or could not recover from a failing disk"
         rows = [episode_columns(episode, self.manifest) for episode in episodes]
@@ -94,14 +93,15 @@ class StoreWriter:
         splits = splits if splits is not None else [split_of(first + i, share) for i in range(len(rows))]
         known_seeds = seeds if seeds is not None else [None] * len(rows)
         try:
-            places = [self._write(columns) for columns in rows]
-            self._shard.sync()
-            self._commit(
-                [
-                    EpisodeRecord(*place, split, seed, {name: checksums(data) for name, data in columns.items()})
-                    for place, split, seed, columns in zip(places, splits, known_seeds, rows, strict=True)
-                ]
-            )
+            records: list[EpisodeRecord] = []
+            for columns, split, seed in zip(rows, splits, known_seeds, strict=True):
+                if self._shard.would_overflow(columns, self.manifest.shard_bytes):
+                    self._commit(records)
+                    records = []
+                    self._shard.close()
+                    self._shard = self._open_shard(self._shard.index + 1, NO_ROWS)
+                records.append(EpisodeRecord(*self._shard.append(columns), split, seed, _checksums(columns)))
+            self._commit(records)
         except OSError as error:
             self._roll_back()
             remedy = f"free some space and resume: all {len(self.episodes)} earlier episodes are kept"
@@ -118,7 +118,7 @@ class StoreWriter:
         try:
             with self._files:
                 if self._shard.open:
-                    self._shard.finish()
+                    self._shard.close()
             if self.manifest.closed_episodes != len(self.episodes):
                 save_manifest(self.path, self.manifest.closed_at(len(self.episodes)))
         except OSError as error:
@@ -154,17 +154,9 @@ class StoreWriter:
     def _open_shard(self, index: int, rows: Mapping[str, int]) -> "OpenShard":
         return OpenShard(self.path, index, self.manifest.columns, rows, self._files)
 
-    def _write(self, columns: Mapping[str, np.ndarray]) -> tuple[int, int, int, int]:
-        """Write one episode behind the last; return its shard, frame offset, action offset and length."""
-        size = sum(data.nbytes for data in columns.values())
-        if self._shard.rows != NO_ROWS and self._shard.size + size > self.manifest.shard_bytes:
-            self._shard.finish()
-            self._shard = self._open_shard(self._shard.index + 1, NO_ROWS)
-        rows, length = self._shard.rows, len(columns["actions"])
-        self._shard.append(columns, length)
-        return self._shard.index, rows["frame"], rows["action"], length
-
     def _commit(self, records: Sequence[EpisodeRecord]) -> None:
+        """Make the rows that were appended to the open shard count."""
+        self._shard.sync()
         lines = journal_lines(records)
         write_all(self._journal, lines)
         os.fsync(self._journal.fileno())
@@ -201,17 +193,19 @@ class OpenShard:
         sync_folder(folder)
         sync_folder(folder.parent)
 
-    @property
-    def size(self) -> int:
-        """Bytes of rows in all files."""
-        return sum(self.rows[column.per] * column.row_bytes for column in self._files)
+    def would_overflow(self, columns: Mapping[str, np.ndarray], limit: int) -> bool:
+        """Say whether an episode belongs into the next shard; one that is larger than a shard has one to itself."""
+        size = sum(self.rows[column.per] * column.row_bytes for column in self._files)
+        return size > 0 and size + sum(data.nbytes for data in columns.values()) > limit
 
-    def append(self, columns: Mapping[str, np.ndarray], length: int) -> None:
-        """Write one episode's rows behind the last ones."""
+    def append(self, columns: Mapping[str, np.ndarray]) -> tuple[int, int, int, int]:
+        """Write one episode's rows behind the last ones; return its shard, frame offset, action offset and length."""
         for column, file in self._files.items():
             file.seek(position(column, self.rows[column.per]))
             write_all(file, columns[column.name].data.cast("B"))
-        self.rows = {"frame": self.rows["frame"] + length + 1, "action": self.rows["action"] + length}
+        frame, action, length = self.rows["frame"], self.rows["action"], len(columns["actions"])
+        self.rows = {"frame": frame + length + 1, "action": action + length}
+        return self.index, frame, action, length
 
     def write_headers(self) -> None:
         """Name the rows in every file, so that any reader of ``.npy`` sees them."""
@@ -224,9 +218,8 @@ class OpenShard:
         for file in self._files.values():
             os.fsync(file.fileno())
 
-    def finish(self) -> None:
-        """Complete the files and close them."""
-        self.write_headers()
+    def close(self) -> None:
+        """Close the files; all their rows are committed."""
         self.sync()
         self.open = False
         for file in self._files.values():
@@ -255,6 +248,10 @@ def episode_columns(episode: Episode, manifest: StoreManifest) -> dict[str, np.n
             raise ValueError(f"{name} has rows of {found}; the store keeps {kept}: convert it in the importer")
     manifest.actions.validate(episode.actions)
     return {name: np.ascontiguousarray(data, manifest.column(name).dtype) for name, data in columns.items()}
+
+
+def _checksums(columns: Mapping[str, np.ndarray]) -> dict[str, list[int]]:
+    return {name: checksums(data) for name, data in columns.items()}
 
 
 def _make_folder(path: Path) -> None:
