@@ -1,0 +1,25 @@
+"""How fast bots at play become a store on disk, on one core."""
+
+import tempfile
+import time
+from pathlib import Path
+
+from benchmarks.measurement import Details, Measurement
+from hallucade.data.recorder import RecordingConfig, record
+
+FRAMES = {24: 250_000, 64: 40_000}  # frame size in pixels: frames to record
+
+
+def main() -> None:
+    for size, frames in FRAMES.items():
+        with tempfile.TemporaryDirectory() as folder:
+            start = time.perf_counter()
+            store = record(RecordingConfig(frame_size=size, frames=frames), Path(folder) / "store")
+            seconds = time.perf_counter() - start
+        Measurement(
+            "record_frames_per_s", store.total_frames / seconds, "frames/s", {"game": "pong", "frame_size": size}
+        ).print()
+
+
+if __name__ == "__main__":
+    main()

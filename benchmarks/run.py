@@ -1,0 +1,28 @@
+"""Run every benchmark, or those named on the command line: ``python -m benchmarks.run record rollout``.
+
+Each runs in a process of its own, alone on the machine, and prints one JSON object a line:
+``{"bench": ..., "value": ..., "unit": ..., ...}``.
+"""
+
+import argparse
+import subprocess
+import sys
+
+SUBJECTS = ("peak", "record", "clips", "train", "rollout", "play")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Run every benchmark, or those named.")
+    parser.add_argument("subjects", nargs="*", default=list(SUBJECTS), metavar="SUBJECT", help=", ".join(SUBJECTS))
+    failed: list[str] = []
+    for subject in parser.parse_args().subjects:
+        print(f"benchmarks: {subject}", file=sys.stderr, flush=True)
+        if subprocess.run([sys.executable, "-m", f"benchmarks.{subject}"], check=False).returncode:
+            failed.append(subject)
+    if failed:
+        print(f"benchmarks: failed: {', '.join(failed)}", file=sys.stderr)
+    return len(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
