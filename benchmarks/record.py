@@ -4,7 +4,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks.measurement import Details, Measurement
+from benchmarks.measurement import Measurement
 from hallucade.data.recorder import RecordingConfig, record
 
 FRAMES = {24: 250_000, 64: 40_000}  # frame size in pixels: frames to record

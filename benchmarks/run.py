@@ -14,8 +14,11 @@ SUBJECTS = ("peak", "record", "clips", "train", "rollout", "play")
 def main() -> int:
     parser = argparse.ArgumentParser(description="Run every benchmark, or those named.")
     parser.add_argument("subjects", nargs="*", default=list(SUBJECTS), metavar="SUBJECT", help=", ".join(SUBJECTS))
+    subjects = parser.parse_args().subjects
+    if unknown := sorted(set(subjects) - set(SUBJECTS)):
+        parser.error(f"unknown subject(s) {', '.join(unknown)}; choose from {', '.join(SUBJECTS)}")
     failed: list[str] = []
-    for subject in parser.parse_args().subjects:
+    for subject in subjects:
         print(f"benchmarks: {subject}", file=sys.stderr, flush=True)
         if subprocess.run([sys.executable, "-m", f"benchmarks.{subject}"], check=False).returncode:
             failed.append(subject)

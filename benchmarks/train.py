@@ -100,9 +100,12 @@ def main() -> None:
     known = cases()
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("cases", nargs="*", default=list(known), metavar="CASE", help=", ".join(known))
+    names = parser.parse_args().cases
+    if unknown := sorted(set(names) - set(known)):
+        parser.error(f"unknown case(s) {', '.join(unknown)}; choose from {', '.join(known)}")
     with tempfile.TemporaryDirectory() as folder:
         store = record(RecordingConfig(frames=30_000), Path(folder) / "store")
-        for name in parser.parse_args().cases:
+        for name in names:
             measure(known[name], store, Path(folder) / name).print()
 
 
