@@ -36,7 +36,9 @@ class UNetConfig(WorldModelConfig):
 
     def __post_init__(self) -> None:
         if len(self.widths) != len(self.blocks):
-            raise ValueError(f"widths {self.widths} and blocks {self.blocks} differ in length; give one of each a level")
+            raise ValueError(
+                f"widths {self.widths} and blocks {self.blocks} differ in length; give one of each a level"
+            )
         if self.context < 1:
             raise ValueError(f"context is {self.context}; the U-Net needs at least one past frame")
         if not 0 <= self.context_level < 1:
@@ -74,6 +76,8 @@ class FrameRing:
 class UNet(DiffusionModel[FrameRing]):
     """Denoises the next frame from c stacked past frames and the c actions between and after them."""
 
+    adamw = ("condition", "null_action")  # read by the optimizer: not for Muon
+
     def __init__(self, config: UNetConfig, action_features: int, latent_shape: tuple[int, ...]) -> None:
         super().__init__()
         channels, height, width = latent_shape
@@ -104,10 +108,6 @@ class UNet(DiffusionModel[FrameRing]):
             condition=condition,
             attention=config.attention,
         )
-
-    def adamw_parameters(self) -> set[nn.Parameter]:
-        """Parameters that Muon should leave to AdamW: the first and last layers."""
-        return {*self.condition[0].parameters(), *self.backbone.stem.parameters(), *self.backbone.head.parameters()}
 
     def forward(
         self,

@@ -1,4 +1,6 @@
-"""The picture-to-picture network of the U-Net world model: residual blocks with adaptive group norm, skips by addition."""
+"""The U-Net world model's picture-to-picture network: residual blocks with adaptive group norm, skips by addition."""
+
+import itertools
 
 import torch
 from jaxtyping import Float
@@ -32,9 +34,7 @@ class ResidualBlock(nn.Module):
         self.conv2 = nn.Conv2d(width, width, 3, padding=1)
         nn.init.zeros_(self.conv2.weight)
 
-    def forward(
-        self, x: Float[Tensor, "b w y x"], condition: Float[Tensor, "b d"]
-    ) -> Float[Tensor, "b w y x"]:
+    def forward(self, x: Float[Tensor, "b w y x"], condition: Float[Tensor, "b d"]) -> Float[Tensor, "b w y x"]:
         hidden = self.conv1(F.silu(self.norm1(x, condition)))
         return x + self.conv2(F.silu(self.norm2(hidden, condition)))
 
@@ -61,6 +61,8 @@ class SelfAttention2d(nn.Module):
 class UNetBackbone(nn.Module):
     """Fold patches into channels, go down by strided convolutions, come back up with skips, unfold."""
 
+    adamw = ("stem", "head")  # read by the optimizer: first and last layers are not for Muon
+
     def __init__(
         self,
         *,
@@ -77,23 +79,21 @@ class UNetBackbone(nn.Module):
         def level(width: int, count: int) -> nn.ModuleList:
             return nn.ModuleList([ResidualBlock(width, condition) for _ in range(count)])
 
-        steps = list(zip(widths[:-1], widths[1:], strict=True))
+        steps = list(itertools.pairwise(widths))
         self.patch = patch
         self.stem = nn.Conv2d(channels_in * patch**2, widths[0], 3, padding=1)
         self.down = nn.ModuleList([level(w, n) for w, n in zip(widths[:-1], blocks[:-1], strict=True)])
         self.shrink = nn.ModuleList([nn.Conv2d(a, b, 3, stride=2, padding=1) for a, b in steps])
         self.middle = level(widths[-1], blocks[-1])
         self.attention = SelfAttention2d(widths[-1]) if attention else None
-        self.grow = nn.ModuleList([nn.Conv2d(b, a, 1) for a, b in steps])
+        self.grow = nn.ModuleList([nn.Conv2d(b, 4 * a, 1) for a, b in steps])  # then four pixels from each
         self.up = nn.ModuleList([level(w, n) for w, n in zip(widths[:-1], blocks[:-1], strict=True)])
         self.norm = nn.GroupNorm(8, widths[0])
         self.head = nn.Conv2d(widths[0], channels_out * patch**2, 3, padding=1)
         nn.init.zeros_(self.head.weight)
         self.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
-    def forward(
-        self, x: Float[Tensor, "b i h w"], condition: Float[Tensor, "b d"]
-    ) -> Float[Tensor, "b o h w"]:
+    def forward(self, x: Float[Tensor, "b i h w"], condition: Float[Tensor, "b d"]) -> Float[Tensor, "b o h w"]:
         x = F.pixel_unshuffle(x, self.patch).contiguous(memory_format=torch.channels_last)
         x = self.stem(x)
         skips: list[Tensor] = []
@@ -107,7 +107,7 @@ class UNetBackbone(nn.Module):
         if self.attention is not None:
             x = self.attention(x)
         for blocks, grow in zip(reversed(self.up), reversed(self.grow), strict=True):
-            x = F.interpolate(grow(x), scale_factor=2.0) + skips.pop()
+            x = F.pixel_shuffle(grow(x), 2) + skips.pop()
             for block in blocks:
                 x = block(x, condition)
         return F.pixel_shuffle(self.head(F.silu(self.norm(x))), self.patch)

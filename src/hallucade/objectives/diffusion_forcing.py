@@ -11,16 +11,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from hallucade.config import Config
 from hallucade.diffusion.targets import LossSpace, loss_scale
 from hallucade.diffusion.timesteps import LevelConfig, LogitNormalLevels
 from hallucade.diffusion.weighting import motion_weight
 from hallucade.models.base import DiffusionModel, LatentClip
+from hallucade.objectives.base import ObjectiveConfig
 from hallucade.shapes import Scalar
 
 
 @dataclass(frozen=True, kw_only=True)
-class DiffusionForcingConfig(Config):
+class DiffusionForcingConfig(ObjectiveConfig):
     """Noise levels, loss space and weights of diffusion forcing."""
 
     levels: LevelConfig = field(default_factory=LogitNormalLevels)
@@ -45,9 +45,7 @@ class DiffusionForcing:
     def __init__(self, config: DiffusionForcingConfig) -> None:
         self.config = config
 
-    def __call__(
-        self, model: DiffusionModel[Any], clip: LatentClip, generator: torch.Generator
-    ) -> dict[str, Scalar]:
+    def __call__(self, model: DiffusionModel[Any], clip: LatentClip, generator: torch.Generator) -> dict[str, Scalar]:
         x0 = clip.latents
         levels, graded = self._levels(x0.shape[0], x0.shape[1], generator)
         levels, graded = levels.to(x0.device), graded.to(x0.device)
@@ -65,9 +63,7 @@ class DiffusionForcing:
         grade = graded[:, lead:].to(per_frame.dtype)
         return {"denoising": (per_frame * grade).sum() / grade.sum().clamp_min(1)}
 
-    def _levels(
-        self, b: int, t: int, generator: torch.Generator
-    ) -> tuple[Float[Tensor, "b t"], Float[Tensor, "b t"]]:
+    def _levels(self, b: int, t: int, generator: torch.Generator) -> tuple[Float[Tensor, "b t"], Float[Tensor, "b t"]]:
         """Return levels and which frames are graded: clean context is given, not predicted."""
         levels = self.config.levels.draw((b, t), generator)
         clean = torch.rand((b, 1), generator=generator) < self.config.clean_share

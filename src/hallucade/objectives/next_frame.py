@@ -10,22 +10,23 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hallucade.config import Config
 from hallucade.diffusion.targets import LossSpace, loss_scale
 from hallucade.diffusion.timesteps import LevelConfig, LogitNormalLevels
 from hallucade.diffusion.weighting import motion_weight
 from hallucade.models.base import DiffusionModel, LatentClip
+from hallucade.objectives.base import ObjectiveConfig
 from hallucade.shapes import Scalar
 
 
 @dataclass(frozen=True, kw_only=True)
-class NextFrameConfig(Config):
+class NextFrameConfig(ObjectiveConfig):
     """Noise levels, loss space and weights of next-frame denoising."""
 
     levels: LevelConfig = field(default_factory=LogitNormalLevels)
     loss_space: LossSpace = "v"
     context_noise: float = 0.1  # level of the context, uniform on [0, context_noise], one a clip
     own_frames: bool = True  # the context of later frames holds predictions instead of true frames
+    through_time: bool = False  # gradients flow through these predictions: later errors teach earlier frames
     motion_weight: float = 0.0  # additional weight on pixels that move
     action_dropout: float = 0.0  # share of actions replaced by the learned "no action", for guidance
 
@@ -44,9 +45,7 @@ class NextFrame:
     def __init__(self, config: NextFrameConfig) -> None:
         self.config = config
 
-    def __call__(
-        self, model: DiffusionModel[Any], clip: LatentClip, generator: torch.Generator
-    ) -> dict[str, Scalar]:
+    def __call__(self, model: DiffusionModel[Any], clip: LatentClip, generator: torch.Generator) -> dict[str, Scalar]:
         c, frames = model.lead, clip.latents.shape[1]
         if frames <= c:
             raise ValueError(f"clips of {frames} frames; the model needs {c} of context and at least one to predict")
@@ -57,8 +56,14 @@ class NextFrame:
             actions = clip.actions[:, i - c : i]
             predicted, loss = self._next(model, torch.stack(history[-c:], 1), window, actions, generator)
             losses.append(loss)
-            history.append(predicted.detach() if self.config.own_frames else window[:, 1])
+            history.append(self._shown(predicted, window[:, 1]))
         return {"denoising": torch.stack(losses).mean()}
+
+    def _shown(self, predicted: Tensor, true: Tensor) -> Tensor:
+        """Return what the context of later frames holds."""
+        if not self.config.own_frames:
+            return true
+        return predicted if self.config.through_time else predicted.detach()
 
     def _next(
         self,

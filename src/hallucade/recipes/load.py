@@ -1,0 +1,120 @@
+"""From a run folder to a world that can be dreamed, and back to a folder that can be shared."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from hallucade.recipes.prompts import PROMPTS, load_prompts
+from hallucade.recipes.run_config import RunConfig
+from hallucade.rollout import World
+from hallucade.training.checkpoint import (
+    Checkpoint,
+    CheckpointError,
+    CheckpointFolder,
+    load_tensors,
+    read_checkpoint,
+    write_checkpoint,
+)
+from hallucade.training.trainer import CHECKPOINTS
+
+BUNDLED = Path(__file__).parent / "bundled"
+BUNDLED_RUN = "pong"
+
+
+def load(run: str | Path | None = None, device: torch.device | str | None = None) -> World:
+    """Rebuild tokenizer, model and sampler from a run folder alone.
+
+    Args:
+        run: a run folder, one of its checkpoints, or a folder that `export` wrote; None is the bundled Pong.
+        device: where to put the weights; by default an accelerator where there is one.
+
+    Raises:
+        CheckpointError: the folder is missing, damaged, foreign, of a newer format, or does not fit its own config.
+    """
+    folder, checkpoint = find_checkpoint(run)
+    return build_world(read_config(folder, checkpoint), checkpoint.weights, folder, device)
+
+
+def find_checkpoint(run: str | Path | None) -> tuple[Path, Checkpoint]:
+    """Return the folder that holds the prompts, and the newest whole checkpoint, weights only."""
+    folder = BUNDLED / BUNDLED_RUN if run is None else Path(run)
+    if not folder.is_dir():
+        raise CheckpointError(f"{folder} does not exist; give a run folder, as `hallucade train` makes")
+    if (folder / CHECKPOINTS).is_dir():
+        return folder, CheckpointFolder(folder / CHECKPOINTS).load()
+    checkpoint = read_checkpoint(folder, weights_only=True)
+    return (folder.parent.parent if folder.parent.name == CHECKPOINTS else folder), checkpoint
+
+
+def read_config(folder: Path, checkpoint: Checkpoint) -> RunConfig:
+    """Return the run's config out of its checkpoint."""
+    try:
+        config = RunConfig.from_json(checkpoint.config)
+    except ValueError as error:
+        raise CheckpointError(f"the config in {folder} does not fit this version: {error}") from error
+    if config.source is None:
+        raise CheckpointError(f"the config in {folder} does not say what it was trained on; train it again")
+    return config
+
+
+def build_world(
+    config: RunConfig, weights: dict[str, Any], folder: Path, device: torch.device | str | None = None
+) -> World:
+    """Build a world from a config and the weights of a checkpoint."""
+    source = config.source
+    assert source is not None
+    tokenizer = config.tokenizer.build()
+    model = config.model.build(source.actions, tokenizer.latent_shape(*source.frame_size))
+    both = nn.ModuleDict({"tokenizer": tokenizer, "model": model})
+    load_tensors(both, weights, folder)
+    both.eval().requires_grad_(False).to(device or default_device())
+    return World(
+        tokenizer=tokenizer,
+        model=model,
+        sampler=config.sampler.build(),
+        actions=source.actions,
+        frame_size=source.frame_size,
+        fps=source.fps,
+        game=source.game,
+        prompts=load_prompts(folder),
+    )
+
+
+def export(run: str | Path, target: Path) -> Path:
+    """Write a run's newest weights, config and prompts into a new folder that can be shared and played.
+
+    Raises:
+        CheckpointError: the run cannot be read, the target is not empty, or the disk is full.
+    """
+    folder, checkpoint = find_checkpoint(run)
+    if target.exists() and any(target.iterdir()):
+        raise CheckpointError(f"{target} is not empty; choose another folder")
+    shared = Checkpoint(checkpoint.step, checkpoint.weights, checkpoint.config, checkpoint.metadata, {}, {})
+    write_checkpoint(target, shared)
+    if (folder / PROMPTS).is_file():
+        shutil.copyfile(folder / PROMPTS, target / PROMPTS)
+    return target
+
+
+def run_facts(run: str | Path | None) -> dict[str, Any]:
+    """Return what a report should say of a run: step, recipe, commit, versions, data."""
+    folder, checkpoint = find_checkpoint(run)
+    config = checkpoint.config
+    return {
+        "run": str(folder),
+        "recipe": config.get("recipe", ""),
+        "step": checkpoint.step,
+        "parameters": sum(w.numel() for name, w in checkpoint.weights.items() if name.startswith("model.")),
+        "model": json.dumps(config.get("model", {})),
+        "sampler": json.dumps(config.get("sampler", {})),
+        **checkpoint.metadata,
+    }
+
+
+def default_device() -> torch.device:
+    """Return this machine's accelerator, or its CPU."""
+    return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")

@@ -1,0 +1,45 @@
+"""Recipes by name or by file."""
+
+import importlib.util
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+
+from hallucade.recipes.pong import pong, pong_micro, pong_toy_wm
+from hallucade.recipes.run_config import RunConfig
+
+Recipe = Callable[[], RunConfig]
+RECIPES: dict[str, Recipe] = {"pong_micro": pong_micro, "pong": pong, "pong_toy_wm": pong_toy_wm}
+
+
+def find_recipe(name: str) -> RunConfig:
+    """Return the config of a recipe of this package, or of ``file.py`` or ``file.py:function``.
+
+    Raises:
+        ValueError: no such recipe, or the file holds none.
+    """
+    if name in RECIPES:
+        return RECIPES[name]()
+    file, _, function = name.partition(":")
+    if not file.endswith(".py"):
+        raise ValueError(f"unknown recipe {name!r}; known recipes: {', '.join(RECIPES)}, or give a path to a .py file")
+    return _from_file(Path(file), function)
+
+
+def _from_file(path: Path, function: str) -> RunConfig:
+    if not path.is_file():
+        raise ValueError(f"recipe file {path} does not exist")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    own = {n: f for n, f in vars(module).items() if inspect.isfunction(f) and f.__module__ == path.stem}
+    recipe = own.get(function or path.stem)
+    if recipe is None:
+        names = [n for n in own if not n.startswith("_")]
+        raise ValueError(f"{path} has no recipe {function or path.stem!r}; it defines {', '.join(names) or 'none'}")
+    config = recipe()
+    if not isinstance(config, RunConfig):
+        raise ValueError(f"recipe {recipe.__name__} in {path} returned a {type(config).__name__}; return a RunConfig")
+    return config

@@ -1,0 +1,67 @@
+"""What a run is: every choice of one experiment, as one typed value that travels as JSON."""
+
+from dataclasses import dataclass, field
+
+from hallucade.actions import ActionSpace
+from hallucade.config import Config
+from hallucade.data.recorder import RecordingConfig
+from hallucade.data.store import EpisodeStore
+from hallucade.models.base import WorldModelConfig
+from hallucade.objectives.base import ObjectiveConfig
+from hallucade.samplers.base import SamplerConfig
+from hallucade.samplers.flow import FlowSamplerConfig
+from hallucade.tokenizers.base import TokenizerConfig
+from hallucade.tokenizers.pixel import PixelTokenizerConfig
+from hallucade.training.curriculum import Stage
+from hallucade.training.trainer import TrainerConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source(Config):
+    """The recorded play that a run was trained on, as far as playing needs to know it."""
+
+    actions: ActionSpace
+    frame_size: tuple[int, int]  # height, width in pixels
+    fps: float
+    game: str | None
+    fingerprint: str
+
+    @classmethod
+    def of(cls, store: EpisodeStore) -> "Source":
+        """Describe a store."""
+        return cls(
+            actions=store.actions,
+            frame_size=store.frame_size,
+            fps=store.fps,
+            game=store.game,
+            fingerprint=store.fingerprint,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig(Config):
+    """One experiment: what to record, what to train on it, and how to sample from the result.
+
+    Raises:
+        ValueError: the stages' steps do not add up to the trainer's.
+    """
+
+    recipe: str
+    recording: RecordingConfig | None = None  # the play to record when no store is given
+    tokenizer: TokenizerConfig = field(default_factory=PixelTokenizerConfig)
+    model: WorldModelConfig
+    objective: ObjectiveConfig
+    sampler: SamplerConfig = field(default_factory=FlowSamplerConfig)
+    stages: tuple[Stage, ...]
+    trainer: TrainerConfig
+    sample_every: int = 500  # steps between sample videos
+    prompt_frames: int = 8  # real frames that a dream starts from
+    source: Source | None = None  # filled in when training starts
+
+    def __post_init__(self) -> None:
+        steps = sum(stage.steps for stage in self.stages)
+        if steps != self.trainer.steps:
+            raise ValueError(
+                f"the stages of recipe {self.recipe!r} have {steps} steps and its trainer {self.trainer.steps}; "
+                "make them equal"
+            )

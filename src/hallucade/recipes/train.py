@@ -1,0 +1,133 @@
+"""Compose a run from its config: store, method, clips, callbacks, trainer."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from hallucade.data.clips import ClipWindows
+from hallucade.data.recorder import Progress, record
+from hallucade.data.store import EpisodeStore
+from hallucade.methods.pretrain import Pretrain
+from hallucade.models.base import WorldModel
+from hallucade.recipes.load import read_config
+from hallucade.recipes.prompts import PROMPTS, prompt_of, save_prompts, validation_episodes
+from hallucade.recipes.run_config import RunConfig, Source
+from hallucade.recipes.samples import SAMPLES, SampleVideos
+from hallucade.rollout import Prompt, World
+from hallucade.tokenizers.base import Tokenizer
+from hallucade.training.checkpoint import CheckpointFolder
+from hallucade.training.curriculum import StagedClips
+from hallucade.training.trainer import CHECKPOINTS, Callback, Trainer, TrainingResult
+
+PROMPT_COUNT = 16  # kept with the weights
+SAMPLED = 4  # shown in sample videos
+SAMPLE_FRAMES = 96
+
+
+def find_or_record(config: RunConfig, path: Path, progress: Progress | None = None) -> EpisodeStore:
+    """Open the store at `path`, or record there what the recipe asks for; an unfinished recording goes on.
+
+    Raises:
+        ValueError: there is no store and the recipe does not say what to record.
+    """
+    if config.recording is None:
+        return EpisodeStore(path)
+    command = f"hallucade train {config.recipe}"
+    return record(config.recording, path, resume=True, command=command, progress=progress)
+
+
+def train(
+    config: RunConfig, store: EpisodeStore, run_folder: Path, *, resume: bool = False, progress: bool = True
+) -> TrainingResult:
+    """Train what `config` describes on `store`, into `run_folder`.
+
+    Args:
+        config: the recipe, with the user's changes.
+        store: recorded play.
+        run_folder: new or empty, unless `resume`.
+        resume: go on from the newest whole checkpoint.
+        progress: show a bar, or lines where there is no terminal.
+
+    Raises:
+        ValueError: the folder is not empty, the resumed run was another, or the store does not suit the recipe.
+        CheckpointError: a checkpoint cannot be written or read.
+        TrainingDivergedError: losses stayed non-finite.
+    """
+    config = replace(config, source=Source.of(store))
+    if resume:
+        check_same_run(config, run_folder)
+    torch.manual_seed(config.trainer.seed)  # of the fresh weights
+    tokenizer = config.tokenizer.build()
+    model = config.model.build(store.actions, tokenizer.latent_shape(*store.frame_size))
+    held_out = validation_episodes(store, PROMPT_COUNT, config.prompt_frames + SAMPLE_FRAMES)
+    world = make_world(config, tokenizer, model)
+    callbacks: list[Callback] = [
+        KeepPrompts(run_folder, [prompt_of(episode, config.prompt_frames) for episode in held_out]),
+        SampleVideos(world, held_out[:SAMPLED], config.prompt_frames, run_folder / SAMPLES, config.sample_every),
+    ]
+    trainer = Trainer(
+        config.trainer,
+        Pretrain(tokenizer, model, config.objective.build()),
+        make_clips(config, store),
+        run_folder,
+        run_config=config.to_json(),
+        callbacks=callbacks,
+        fingerprint=store.fingerprint,
+        progress=progress,
+    )
+    return trainer.train(resume)
+
+
+class KeepPrompts:
+    """A trainer callback: write the prompts once, after the trainer has claimed the run folder."""
+
+    every = 1
+
+    def __init__(self, run_folder: Path, prompts: Sequence[Prompt]) -> None:
+        self._run_folder, self._prompts = run_folder, prompts
+
+    def __call__(self, step: int, trainer: Trainer) -> None:
+        if not (self._run_folder / PROMPTS).exists():
+            save_prompts(self._run_folder, self._prompts)
+
+
+def make_clips(config: RunConfig, store: EpisodeStore) -> StagedClips:
+    """Return the clips of every stage, in order."""
+    sources = [
+        ClipWindows(store, store.actions, frames=s.frames, batch=s.batch, seed=config.trainer.seed)
+        for s in config.stages
+    ]
+    return StagedClips(config.stages, sources)
+
+
+def make_world(config: RunConfig, tokenizer: Tokenizer, model: WorldModel[Any]) -> World:
+    """Wrap a model in training as a world without prompts."""
+    source = config.source
+    assert source is not None
+    return World(
+        tokenizer=tokenizer,
+        model=model,
+        sampler=config.sampler.build(),
+        actions=source.actions,
+        frame_size=source.frame_size,
+        fps=source.fps,
+        game=source.game,
+    )
+
+
+def check_same_run(config: RunConfig, run_folder: Path) -> None:
+    """Refuse to resume a run with another config.
+
+    Raises:
+        ValueError: names every field that differs.
+    """
+    checkpoints = CheckpointFolder(run_folder / CHECKPOINTS)
+    if not checkpoints.steps():
+        return
+    old, new = read_config(run_folder, checkpoints.load()).to_json(), config.to_json()
+    differences = [f"{key} was {old[key]}, is {new[key]}" for key in new if old[key] != new[key]]
+    if differences:
+        raise ValueError(f"{run_folder} holds another run: {'; '.join(differences)}; choose another folder")
