@@ -136,7 +136,7 @@ def write_checkpoint(target: Path, checkpoint: Checkpoint) -> None:
         temporary.mkdir(parents=True)
         files = {name: _write(temporary / name, content) for name, content in checkpoint.files()}
         manifest = {"format": FORMAT, "version": VERSION, "step": checkpoint.step, "files": files}
-        _write(temporary / MANIFEST, _json(manifest))
+        _write(temporary / MANIFEST, _json({**manifest, "sha256": _seal(manifest)}))
         _sync_folder(temporary)
         if target.exists():
             _discard(target)
@@ -159,7 +159,7 @@ def read_checkpoint(folder: Path, *, weights_only: bool = False) -> Checkpoint:
         CheckpointError: the folder is missing, incomplete, damaged, foreign, or of a newer format.
     """
     manifest = _read_manifest(folder)
-    files = cast("dict[str, dict[str, Any]]", manifest["files"])
+    files = cast("dict[str, Any]", manifest["files"])
     resumable = "state.json" in files and not weights_only
     return Checkpoint(
         step=int(manifest["step"]),
@@ -258,17 +258,24 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
     version = manifest.get("version")
     if isinstance(version, int) and version > VERSION:
         raise NewerFormatError(f"{folder} has format {version}, this version reads up to {VERSION}; update hallucade")
-    files = manifest.get("files")
-    if version != VERSION or not isinstance(files, dict) or not isinstance(manifest.get("step"), int):
+    if manifest.pop("sha256", None) != _seal(manifest):
+        raise CheckpointError(f"{path} is damaged: it does not match its own hash")
+    types_fit = isinstance(manifest.get("files"), dict) and isinstance(manifest.get("step"), int)
+    if version != VERSION or not types_fit:
         raise CheckpointError(f"{path} is damaged: version, step or files are missing or of the wrong type")
     return manifest
 
 
-def _read(folder: Path, name: str, files: dict[str, dict[str, Any]]) -> bytes:
+def _seal(manifest: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
+
+
+def _read(folder: Path, name: str, files: dict[str, Any]) -> bytes:
     """Read a file that the manifest lists, and compare size and hash with it."""
-    path, entry = folder / name, files.get(name)
-    if not isinstance(entry, dict) or not _is_plain(path):
+    path, listed = folder / name, files.get(name)
+    if not isinstance(listed, dict) or not _is_plain(path):
         raise CheckpointError(f"{folder} is incomplete: {name} is missing")
+    entry = cast("dict[str, Any]", listed)
     size = path.stat().st_size
     if size != entry.get("size"):  # before reading: a foreign file may be huge
         raise CheckpointError(f"{path} is damaged: it has {size} bytes, its manifest says {entry.get('size')}")
@@ -278,14 +285,14 @@ def _read(folder: Path, name: str, files: dict[str, dict[str, Any]]) -> bytes:
     return content
 
 
-def _unpack(folder: Path, name: str, files: dict[str, dict[str, Any]]) -> dict[str, Tensor]:
+def _unpack(folder: Path, name: str, files: dict[str, Any]) -> dict[str, Tensor]:
     try:
         return safetensors.torch.load(_read(folder, name, files))
     except SafetensorError as error:
         raise CheckpointError(f"{folder / name} is not a safetensors file: {error}") from error
 
 
-def _parse(folder: Path, name: str, files: dict[str, dict[str, Any]]) -> dict[str, Any]:
+def _parse(folder: Path, name: str, files: dict[str, Any]) -> dict[str, Any]:
     return _decode(folder / name, _read(folder, name, files))
 
 

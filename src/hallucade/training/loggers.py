@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, cast, runtime_checkable
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -15,6 +15,7 @@ from torch.utils.tensorboard.writer import SummaryWriter
 LINE_SECONDS = 30.0  # between two lines where there is no terminal
 
 
+@runtime_checkable
 class Logger(Protocol):
     """Takes rows of named numbers."""
 

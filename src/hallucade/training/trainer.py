@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, Protocol, cast
+from typing import Any, Literal, Protocol, cast, runtime_checkable
 
 import torch
 from lightning_fabric import Fabric
@@ -69,6 +69,7 @@ class TrainerConfig(Config):
                 raise ValueError(f"{name} is {value}; it must be positive, or None for no limit")
 
 
+@runtime_checkable
 class Callback(Protocol):
     """Something to do every so many steps: sample a video, evaluate. Runs on rank 0, before the step's checkpoint."""
 
@@ -217,8 +218,20 @@ class Trainer:
         return "finished"
 
     def _first_step(self) -> None:
-        batch = self.clips.batch_at(0, self.fabric.global_rank, self.fabric.world_size)
-        self._update(batch, 0, self.schedule(0))
+        """Update on the largest batch; where compilation was our choice and fails, go on without it."""
+        largest = cast("Callable[[], int]", getattr(self.clips, "preflight_step", lambda: 0))()
+        batch = self.clips.batch_at(largest, self.fabric.global_rank, self.fabric.world_size)
+        try:
+            self._update(batch, largest, self.schedule(0))
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as error:
+            if self.config.compile != "auto" or not self._compiles():
+                raise
+            warnings.warn(f"compilation failed ({type(error).__name__}); training without it", stacklevel=2)
+            for role in self.method.roles().values():
+                role._compiled_call_impl = None  # pyright: ignore[reportPrivateUsage]
+            self._update(batch, largest, self.schedule(0))
 
     def _read_from(self, index: int) -> Generator[Clip]:
         rank, world = self.fabric.global_rank, self.fabric.world_size

@@ -1,0 +1,139 @@
+"""A training of a second: a linear next-frame predictor, whose dropout and noise would show any lost random state.
+
+Run as a program it trains into a folder, for tests that kill it.
+"""
+
+import hashlib
+import json
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from hallucade.data.clips import Clip
+from hallucade.methods.base import Method
+from hallucade.training.ema import EMAConfig
+from hallucade.training.optimizers import OptimizerConfig
+from hallucade.training.schedules import CosineScheduleConfig
+from hallucade.training.trainer import Trainer, TrainerConfig
+
+B, T, H, W, A = 6, 5, 4, 3, 2
+PIXELS = H * W * 3
+
+
+class TinyPredictor(nn.Module):
+    adamw = ("embed",)
+
+    def __init__(self, width: int = 10) -> None:
+        super().__init__()
+        self.embed = nn.Linear(PIXELS + A, width)
+        self.hidden = nn.Linear(width, width)
+        self.kernel = nn.Conv1d(width, width, 3, padding=1)
+        self.head = nn.Linear(width, PIXELS)
+
+    def forward(self, pixels: Tensor, actions: Tensor) -> Tensor:
+        x = torch.relu(self.hidden(self.embed(torch.cat([pixels, actions], -1))))
+        return self.head(self.kernel(x.mT).mT)
+
+
+class TinyMethod(Method):
+    """Next-frame regression; role "model", and a "critic" that is trained on the model's output of the same step."""
+
+    def __init__(self, random: bool = True, critic: bool = False) -> None:
+        super().__init__()
+        self.model = TinyPredictor()
+        self.critic = nn.Linear(PIXELS, 1) if critic else None
+        self.random = random
+        self.register_buffer("batches", torch.zeros(()))
+
+    def roles(self) -> dict[str, nn.Module]:
+        critic = {} if self.critic is None else {"critic": self.critic}
+        return {"model": self.model, **critic}
+
+    def losses(self, batch: Clip, step: int) -> Iterator[tuple[str, Tensor]]:
+        pixels = batch.frames.flatten(2).float() / 127.5 - 1
+        given = pixels[:, :-1]
+        if self.random:
+            noise = torch.randn(given.shape, generator=torch.Generator().manual_seed(batch.seed))
+            given = F.dropout(given + 0.1 * noise, 0.2)
+        predicted = self.model(given, batch.actions)
+        loss = (predicted - pixels[:, 1:]).square().mean()
+        self.metrics = {"error": loss.detach().sqrt()}
+        self.batches += 1
+        yield "model", loss
+        if self.critic is not None:
+            yield "critic", (self.critic(predicted.detach()).mean() - loss.detach()).square()
+
+
+class TinyClips:
+    """Frames that drift with the action; batch and seed are a pure function of the step."""
+
+    def __init__(self, batch: int = B, seconds: float = 0.0) -> None:
+        self.batch, self.seconds = batch, seconds
+        self.asked: list[int] = []
+
+    def batch_at(self, step: int, rank: int = 0, world: int = 1) -> Clip:
+        time.sleep(self.seconds)
+        self.asked.append(step)
+        generator = torch.Generator().manual_seed(step)
+        actions = torch.rand(self.batch, T - 1, A, generator=generator)
+        start = torch.randint(0, 100, (self.batch, 1, H, W, 3), generator=generator)
+        drift = F.pad(actions[..., 0], (1, 0)).cumsum(1)[:, :, None, None, None] * 30
+        frames = (start + drift).to(torch.uint8)
+        share = slice(rank * self.batch // world, (rank + 1) * self.batch // world)
+        return Clip(frames[share], actions[share], step * 31 + rank)
+
+
+def tiny_config(**changes: object) -> TrainerConfig:
+    settings: dict[str, object] = {
+        "steps": 20,
+        "precision": "32-true",
+        "compile": False,
+        "optimizer": OptimizerConfig(learning_rate=3e-3, muon_learning_rate=1e-2),
+        "schedule": CosineScheduleConfig(warmup=3),
+        "ema": EMAConfig(),
+        "log_every": 1,
+        "checkpoint_every": 5,
+    }
+    return TrainerConfig(**settings | changes)
+
+
+def tiny_trainer(folder: Path, method: Method | None = None, clips: object = None, **changes: object) -> Trainer:
+    options = {name: changes.pop(name) for name in ("callbacks", "clock", "fabric", "fingerprint") if name in changes}
+    if method is None:
+        torch.manual_seed(1)
+        method = TinyMethod()
+    return Trainer(
+        tiny_config(**changes),
+        method,
+        clips or TinyClips(),
+        folder,
+        run_config={"name": "tiny"},
+        progress=False,
+        **options,
+    )
+
+
+def losses(folder: Path) -> list[tuple[int, str]]:
+    """Return (step, loss as hex) of every row of a run."""
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [(row["step"], float(row["loss/model"]).hex()) for row in rows if "loss/model" in row]
+
+
+def fingerprint(folder: Path) -> str:
+    """Return one hash over all tensor files of the newest checkpoint: weights, averages, momenta."""
+    newest = folder / "checkpoints" / (folder / "checkpoints" / "latest").read_text().strip()
+    files = [newest / "weights.safetensors", newest / "training.safetensors", newest / "state.json"]
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    folder, steps = Path(sys.argv[1]), int(sys.argv[2])
+    trainer = tiny_trainer(folder, clips=TinyClips(seconds=0.01), steps=steps, checkpoint_every=7, log_every=2)
+    result = trainer.train(resume=True)
+    sys.stdout.write(f"{result.reason} {result.step}\n")
