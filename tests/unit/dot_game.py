@@ -7,6 +7,8 @@ import numpy as np
 from hallucade.actions import ActionSpace, Axis, Choice
 from hallucade.data.episode import Episode
 from hallucade.data.manifest import StoreColumn, StoreManifest
+from hallucade.data.recorder import RecordingConfig, record_game
+from hallucade.data.store import EpisodeStore
 from hallucade.data.writer import StoreWriter
 
 H, W = 6, 10
@@ -89,3 +91,8 @@ def append_forever(path: Path) -> None:
     with StoreWriter(path) as made:
         while True:
             made.append([random_episode(3 + len(made) % 5, len(made) + i) for i in range(3)])
+
+
+def record_dots(config: RecordingConfig, path: Path, **settings: object) -> EpisodeStore:
+    """Record the dot game; by name for another process."""
+    return record_game(config, DotGame(), DotBot, path, **settings)

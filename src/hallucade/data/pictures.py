@@ -34,7 +34,7 @@ def enlarge(frames: UInt8[np.ndarray, "*t h w 3"], scale: int) -> UInt8[np.ndarr
     return frames.repeat(scale, axis=-3).repeat(scale, axis=-2)
 
 
-def contact_sheet(frames: FrameArray, columns: int = 8, scale: int = 1) -> Picture:
+def contact_sheet(frames: FrameArray, columns: int = 8, scale: int = 1) -> UInt8[np.ndarray, "sh sw 3"]:
     """Lay frames out in rows, in reading order."""
     if columns < 1:
         raise ValueError(f"{columns} columns; use 1 or more")
@@ -153,7 +153,7 @@ def _arrow(left: float, dx: int, dy: int) -> list[tuple[float, float]]:
     return [tip, *base]
 
 
-def _widened(frames: FrameArray, width: int) -> FrameArray:
+def _widened(frames: FrameArray, width: int) -> UInt8[np.ndarray, "t h sw 3"]:
     t, h, w, _ = frames.shape
     wide = np.broadcast_to(_paper(h, width), (t, h, width, 3)).copy()
     wide[:, :, :w] = frames

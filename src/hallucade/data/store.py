@@ -12,7 +12,7 @@ import json
 import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -92,7 +92,7 @@ class EpisodeStore:
         """Length of all episodes at the speed of play."""
         return self.total_frames / self.fps / 3600
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """Sixteen hex digits that change with any recorded byte, split or convention; for run configs."""
         manifest = self.manifest.to_json()
