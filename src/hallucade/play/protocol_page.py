@@ -25,8 +25,8 @@ INTRODUCTION = f"""\
 A player opens a WebSocket at `/play` with the page's own `Origin`, says `hello`, waits for `welcome`, says `open`, and
 from then on sends the keys that are down and receives frames. Texts are JSON objects of at most
 {MAX_MESSAGE_BYTES} bytes; unknown fields, values of another type and numbers that are not finite are refused. Every
-frame must be acknowledged: at most {CREDIT_WINDOW} are on their way, and a newer frame replaces one that still waits, so
-that a slow player sees fewer frames but no old ones.
+frame must be acknowledged: at most {CREDIT_WINDOW} are on their way, and a newer frame replaces one that still waits,
+so that a slow player sees fewer frames but no old ones.
 """
 FRAMES = f"""\
 Binary, little-endian: a header of {HEADER_BYTES} bytes, `controls` float32 values (the raw action row that led to the

@@ -1,4 +1,4 @@
-"""The play server: one page, its two companions, and a WebSocket; ``serve`` runs it until Ctrl-C."""
+"""The play server: one page and a WebSocket; ``serve`` runs it until Ctrl-C."""
 
 import asyncio
 import contextlib
@@ -21,12 +21,8 @@ from hallucade.play.protocol import MAX_MESSAGE_BYTES
 from hallucade.play.session_pool import SessionPool
 from hallucade.rollout import World
 
-PAGE = {
-    "/": ("index.html", "text/html"),
-    "/app.js": ("app.js", "text/javascript"),
-    "/style.css": ("style.css", "text/css"),
-    "/icon.svg": ("icon.svg", "image/svg+xml"),
-}
+PAGE = ("index.html", "style.css", "icon.svg", "app.js", "protocol.js", "screen.js", "pad.js", "hud.js")
+MEDIA_TYPES = {"html": "text/html", "css": "text/css", "svg": "image/svg+xml", "js": "text/javascript"}
 SHUTDOWN_SECONDS = 3  # for sockets to close and tasks to end
 
 
@@ -134,8 +130,9 @@ class PlayServer:
 
     def _app(self) -> FastAPI:
         app = FastAPI(lifespan=self._lifespan, openapi_url=None, docs_url=None, redoc_url=None)
-        for path, (name, media_type) in PAGE.items():
-            app.add_api_route(path, partial(_static, name, media_type), methods=["GET", "HEAD"])
+        for name in PAGE:  # only these: no path that a client sends ever reaches the file system
+            path = "/" if name == "index.html" else f"/{name}"
+            app.add_api_route(path, partial(_static, name), methods=["GET", "HEAD"])
         app.add_api_websocket_route("/play", self._play)
         return app
 
@@ -179,9 +176,9 @@ class PlayServer:
         )
 
 
-def _static(name: str, media_type: str) -> Response:
+def _static(name: str) -> Response:
     content = resources.files("hallucade.play").joinpath("static", name).read_bytes()
-    return Response(content, media_type=media_type)
+    return Response(content, media_type=MEDIA_TYPES[name.rsplit(".", 1)[1]])
 
 
 def _url(host: str, port: int, token: str) -> str:
@@ -190,6 +187,8 @@ def _url(host: str, port: int, token: str) -> str:
 
 
 def _bind(host: str, port: int) -> socket.socket:
+    if not 0 <= port <= 65535:
+        raise ValueError(f"port is {port}; choose one from 1 to 65535, or 0 for any free one")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         listener = socket.create_server((host, port), family=family)
@@ -199,8 +198,6 @@ def _bind(host: str, port: int) -> socket.socket:
         raise ValueError(
             f"cannot serve on {host} port {port}: {error.strerror or error}; check --host and --port"
         ) from None
-    except OverflowError:
-        raise ValueError(f"port is {port}; choose one from 1 to 65535, or 0 for any free one") from None
     if hasattr(socket, "TCP_USER_TIMEOUT"):  # a player whose line went dead, in milliseconds
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 30_000)
     return listener

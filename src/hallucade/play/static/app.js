@@ -1,0 +1,169 @@
+// Wires socket, screens, pad and measurements together; all state is what the server last said.
+
+import { connect } from "./protocol.js";
+import { Hud } from "./hud.js";
+import { Pad, belongsToControl } from "./pad.js";
+import { Screen } from "./screen.js";
+
+const HEARTBEAT_MS = 100;
+const RETRY_MS = 2000;
+const WAIT_TEXT = { loading: "Loading the model", "warming up": "Warming up", ready: "Starting" };
+const byId = (id) => document.getElementById(id);
+
+const dream = new Screen(byId("dream"));
+const real = new Screen(byId("real"));
+const hud = new Hud(document);
+const pad = new Pad(byId("pad"), inputChanged);
+
+let connection = null;
+let playing = null; // the server's last word on the game: prompt, seed, steps, fps, paused, real
+let prompts = 1;
+let seq = 1; // of the last input; the first says that no key is down
+let hiddenPause = false; // paused because nobody could see it
+
+const handlers = {
+  status({ phase }) {
+    showStatus(phase, phase);
+    showOverlay(WAIT_TEXT[phase], { busy: true });
+  },
+  welcome(world) {
+    prompts = world.prompts;
+    document.title = world.game ? `${world.game} · hallucade` : "hallucade";
+    byId("game").textContent = world.game ?? "";
+    byId("game").hidden = !world.game;
+    pad.build(world.controls);
+    byId("steps").dataset.fixed = world.steps === null;
+    const { prompt = 0, seed = 0, steps = null, fps = null } = playing ?? {};
+    connection.send({ type: "open", prompt, seed, steps, fps, paused: document.hidden });
+    hiddenPause = document.hidden;
+  },
+  playing(game) {
+    if (!playing || game.paused !== playing.paused || game.prompt !== playing.prompt) hud.restart();
+    playing = game;
+    showGame(game);
+  },
+  stats({ dropped }) {
+    hud.cells.dropped.textContent = dropped;
+  },
+  error({ detail }) {
+    announce(detail);
+  },
+  async frame(frame) {
+    const [dreamed, simulated] = frame.pictures;
+    const drawn = await Promise.all([dream.show(frame, dreamed), simulated && real.show(frame, simulated)]);
+    if (!drawn[0]) return;
+    pad.showApplied(frame.row);
+    hud.drawn(frame);
+  },
+  closed(code, reason) {
+    showStatus("closed", "disconnected");
+    setEnabled(false);
+    if (code === 1006 || code === 1012) {
+      showOverlay("The server is away. Trying again", { busy: true });
+      setTimeout(start, RETRY_MS);
+    } else {
+      showOverlay(reason ? `Disconnected: ${reason}` : "Disconnected", { button: "Play again", action: start });
+    }
+  },
+};
+
+function start() {
+  seq = 1;
+  dream.shown = real.shown = 0;
+  showOverlay("Connecting", { busy: true });
+  connection = connect(handlers);
+}
+
+function inputChanged(time) {
+  seq += 1;
+  hud.pressed(seq, time);
+  sendInput(time);
+}
+
+function sendInput(time) {
+  connection.send({ type: "input", seq, time, keys: pad.pressed });
+}
+
+function showGame(game) {
+  byId("start").textContent = `start ${game.prompt + 1} of ${prompts}, seed ${game.seed}`;
+  byId("real-screen").hidden = !game.real;
+  byId("pause").setAttribute("aria-pressed", game.paused);
+  byId("pause").firstElementChild.textContent = game.paused ? "Resume" : "Pause";
+  showSlider("fps", game.fps);
+  showSlider("steps", game.steps);
+  hud.fps = game.fps;
+  setEnabled(true);
+  const phase = game.paused ? "paused" : "playing";
+  showStatus(phase, phase);
+  if (game.paused) showOverlay("Paused", { paused: true });
+  else byId("overlay").hidden = true;
+}
+
+function showSlider(name, value) {
+  byId(`${name}-value`).textContent = value ?? "fixed";
+  if (value !== null && document.activeElement !== byId(name)) byId(name).value = value;
+}
+
+function setEnabled(enabled) {
+  for (const name of ["pause", "step", "again", "next", "fps", "steps"]) byId(name).disabled = !enabled;
+  if (byId("steps").dataset.fixed === "true") byId("steps").disabled = true;
+}
+
+function showStatus(phase, text) {
+  byId("status").dataset.phase = phase;
+  byId("status").textContent = text;
+}
+
+function showOverlay(text, { busy = false, paused = false, button = "", action = null } = {}) {
+  const overlay = byId("overlay");
+  overlay.hidden = false;
+  overlay.toggleAttribute("data-busy", busy);
+  overlay.toggleAttribute("data-paused", paused);
+  byId("overlay-text").textContent = text;
+  byId("overlay-button").hidden = !button;
+  byId("overlay-button").textContent = button;
+  byId("overlay-button").onclick = action;
+}
+
+function announce(text) {
+  byId("announcer").textContent = text;
+}
+
+const commands = {
+  pause: () => connection.send({ type: "pause", paused: !playing.paused }),
+  step: () => connection.send({ type: "step", count: 1 }),
+  again: () => connection.send({ type: "reset", prompt: playing.prompt, seed: playing.seed }),
+  next: () => connection.send({ type: "reset", prompt: null, seed: null }),
+};
+const shortcuts = { KeyP: "pause", Period: "step", KeyR: "again", KeyN: "next" };
+
+for (const [name, command] of Object.entries(commands)) {
+  byId(name).addEventListener("click", (event) => {
+    command();
+    if (event.detail > 0) byId(name).blur(); // clicked, not typed: the game keys are next
+  });
+}
+for (const name of ["steps", "fps"]) {
+  byId(name).addEventListener("input", ({ target }) => {
+    byId(`${name}-value`).textContent = target.value;
+    connection.send({ type: "set", [name]: Number(target.value) });
+  });
+}
+addEventListener("keydown", (event) => {
+  const name = shortcuts[event.code];
+  const free = name && !pad.codes.has(event.code) && !event.ctrlKey && !event.metaKey && !event.altKey;
+  if (free && !event.repeat && !belongsToControl(event)) byId(name).click();
+  if (event.code === "Escape") document.activeElement.blur();
+});
+document.addEventListener("visibilitychange", () => {
+  if (!playing) return;
+  if (document.hidden && !playing.paused) {
+    hiddenPause = true;
+    connection.send({ type: "pause", paused: true });
+  } else if (!document.hidden && hiddenPause) {
+    hiddenPause = false;
+    connection.send({ type: "pause", paused: false });
+  }
+});
+setInterval(() => sendInput(performance.now()), HEARTBEAT_MS);
+start();
