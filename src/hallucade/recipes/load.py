@@ -19,7 +19,7 @@ from hallucade.training.checkpoint import (
     read_checkpoint,
     write_checkpoint,
 )
-from hallucade.training.trainer import CHECKPOINTS
+from hallucade.training.run_folder import CHECKPOINTS
 
 BUNDLED = Path(__file__).parent / "bundled"
 BUNDLED_RUN = "pong"
@@ -45,7 +45,7 @@ def find_checkpoint(run: str | Path | None) -> tuple[Path, Checkpoint]:
     if not folder.is_dir():
         raise CheckpointError(f"{folder} does not exist; give a run folder, as `hallucade train` makes")
     if (folder / CHECKPOINTS).is_dir():
-        return folder, CheckpointFolder(folder / CHECKPOINTS).load()
+        return folder, CheckpointFolder(folder / CHECKPOINTS).load(weights_only=True)
     checkpoint = read_checkpoint(folder, weights_only=True)
     return (folder.parent.parent if folder.parent.name == CHECKPOINTS else folder), checkpoint
 

@@ -20,7 +20,8 @@ from hallucade.rollout import Prompt, World
 from hallucade.tokenizers.base import Tokenizer
 from hallucade.training.checkpoint import CheckpointFolder
 from hallucade.training.curriculum import StagedClips
-from hallucade.training.trainer import CHECKPOINTS, Callback, Trainer, TrainingResult
+from hallucade.training.run_folder import CHECKPOINTS
+from hallucade.training.trainer import Callback, Trainer, TrainingResult
 
 PROMPT_COUNT = 16  # kept with the weights
 SAMPLED = 4  # shown in sample videos
@@ -127,7 +128,7 @@ def check_same_run(config: RunConfig, run_folder: Path) -> None:
     checkpoints = CheckpointFolder(run_folder / CHECKPOINTS)
     if not checkpoints.steps():
         return
-    old, new = read_config(run_folder, checkpoints.load()).to_json(), config.to_json()
+    old, new = read_config(run_folder, checkpoints.load(weights_only=True)).to_json(), config.to_json()
     differences = [f"{key} was {old[key]}, is {new[key]}" for key in new if old[key] != new[key]]
     if differences:
         raise ValueError(f"{run_folder} holds another run: {'; '.join(differences)}; choose another folder")

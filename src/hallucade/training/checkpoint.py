@@ -93,15 +93,18 @@ class CheckpointFolder:
         self._prune()
         return target
 
-    def load(self) -> Checkpoint:
+    def load(self, *, weights_only: bool = False) -> Checkpoint:
         """Return the newest whole checkpoint, with a warning for each broken one on the way back.
+
+        Args:
+            weights_only: leave out what only a resumed training needs.
 
         Raises:
             CheckpointError: there is none, or the newest was written by a newer version.
         """
         for step in reversed(self.steps()):
             try:
-                return read_checkpoint(self.path(step))
+                return read_checkpoint(self.path(step), weights_only=weights_only)
             except NewerFormatError:
                 raise
             except CheckpointError as error:

@@ -7,6 +7,8 @@ from typing import Any
 
 from hallucade.training.checkpoint import CheckpointFolder
 
+CHECKPOINTS = "checkpoints"
+
 
 class RunFolder:
     """The folder of one run: config.json, metrics.jsonl, TensorBoard logs, checkpoints."""
@@ -16,7 +18,7 @@ class RunFolder:
         self.config = path / "config.json"
         self.metrics = path / "metrics.jsonl"
         self.tensorboard = path / "tensorboard"
-        self.checkpoints = CheckpointFolder(path / "checkpoints", keep, milestone_every)
+        self.checkpoints = CheckpointFolder(path / CHECKPOINTS, keep, milestone_every)
 
     def refuse_if_used(self) -> None:
         """Make sure that nothing would be overwritten.
