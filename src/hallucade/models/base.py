@@ -6,7 +6,7 @@ and returns a new one under autograd. Who wants two futures calls ``fork`` first
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
@@ -108,6 +108,6 @@ class DiffusionModel(WorldModel[State]):
 class WorldModelConfig(Config):
     """Base of model configs."""
 
-    def build(self, actions: ActionSpace, latent_shape: tuple[int, ...]) -> WorldModel[object]:
+    def build(self, actions: ActionSpace, latent_shape: tuple[int, ...]) -> WorldModel[Any]:
         """Build the model for encoded actions and latents of this shape, with fresh weights."""
         raise NotImplementedError

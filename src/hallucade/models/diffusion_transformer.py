@@ -36,7 +36,7 @@ class DiffusionTransformerConfig(WorldModelConfig):
     """Sizes and choices of the transformer; the defaults suit 24x24 frames and two CPU cores."""
 
     width: int = 128
-    depth: int = 6  # blocks; in the factorised layout every second one looks through time
+    depth: int = 4  # blocks; in the factorised layout every second one looks through time
     heads: int = 4
     patch: int = 4  # pixels per side
     window: int = 32  # frames attended, the current one included
@@ -47,7 +47,7 @@ class DiffusionTransformerConfig(WorldModelConfig):
     stem: Stem = "linear"
     stem_kernel: int = 3  # pixels, of a conv stem
     registers: int = 0  # learned extra tokens a frame
-    mlp_ratio: float = 4.0
+    mlp_ratio: float = 3.0
     mlp_bias: bool = False
     norm: Norm = "layer"
     qk_norm: bool = True
@@ -91,6 +91,7 @@ def toy_wm() -> DiffusionTransformerConfig:
         stem="conv",
         stem_kernel=5,
         registers=1,
+        mlp_ratio=4.0,
         mlp_bias=True,
         norm="rms",
         scaled_logits=False,
@@ -135,7 +136,8 @@ class DiffusionTransformer(DiffusionModel[TransformerMemory]):
             config.rope_base,
         )
         self.embed = PatchEmbedding(channels, config.width, config.patch, config.stem, config.stem_kernel)
-        self.registers = nn.Parameter(TOKEN_STD * torch.randn(config.registers, config.width))
+        registers = nn.Parameter(TOKEN_STD * torch.randn(config.registers, config.width))
+        self.registers = registers if config.registers else None
         self.embed_level = LevelEmbedding(config.width)
         self.embed_action = nn.Linear(action_features, config.width, bias=False)
         self.no_action = nn.Parameter(TOKEN_STD * torch.randn(config.width))
@@ -245,7 +247,7 @@ class DiffusionTransformer(DiffusionModel[TransformerMemory]):
     def _tokens(self, latents: Float[Tensor, "b t *latent"], levels: Float[Tensor, "b t"]) -> Float[Tensor, "b t n c"]:
         scale = input_scale(self.config.target, levels, self.schedule)
         tokens = self.embed(latents * expand(scale, latents))
-        if not self.config.registers:
+        if self.registers is None:
             return tokens
         registers = self.registers.to(tokens.dtype).expand(*tokens.shape[:2], -1, -1)
         return torch.cat([tokens, registers], 2)

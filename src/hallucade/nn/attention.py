@@ -42,7 +42,8 @@ class SelfAttention(nn.Module):
 
     def __init__(self, width: int, heads: int, axis: Axis, *, qk_norm: bool = True, scaled: bool = True) -> None:
         super().__init__()
-        self.heads, self.axis = heads, axis
+        self.heads = heads
+        self.axis: Axis = axis
         self.scale = (width // heads) ** -0.5 if scaled else 1.0
         self.qkv = nn.Linear(width, 3 * width)
         self.query_norm = nn.RMSNorm(width // heads, NORM_EPS) if qk_norm else nn.Identity()

@@ -6,6 +6,7 @@ Keys are rotated once, at their absolute position; attention sees differences on
 Source: Su et al. 2021, arXiv:2104.09864.
 """
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -29,8 +30,10 @@ class Rotation:
 
 def frequencies(pairs: Sequence[int], base: float) -> Float64[Tensor, "axes total"]:
     """Return the angle per step: row i drives its own ``pairs[i]`` pairs of a head at ``base ** (-j / pairs[i])``."""
-    rows = [base ** (-torch.arange(n, dtype=torch.float64) / n) for n in pairs]
-    return torch.block_diag(*rows)
+    table = torch.zeros(len(pairs), sum(pairs), dtype=torch.float64)
+    for row, (count, end) in enumerate(zip(pairs, itertools.accumulate(pairs), strict=True)):
+        table[row, end - count : end] = base ** (-torch.arange(count, dtype=torch.float64) / count)
+    return table
 
 
 def rotation(

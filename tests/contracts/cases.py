@@ -1,0 +1,101 @@
+"""What the contracts run over: add a model or a sampler by adding a line."""
+
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hallucade.actions import ActionSpace, Button, Choice
+from hallucade.models.base import DiffusionModel, LatentClip, WorldModelConfig
+from hallucade.models.diffusion_transformer import DiffusionTransformerConfig
+from hallucade.models.unet import UNetConfig
+from hallucade.rollout import Prompt, World
+from hallucade.samplers.base import SamplerConfig
+from hallucade.samplers.flow import FlowSamplerConfig
+from hallucade.tokenizers.pixel import PixelTokenizer
+
+ACTIONS = ActionSpace(buttons=(Button(name="fire"),), choices=(Choice(name="move", options=("stay", "up", "down")),))
+HEIGHT, WIDTH = 8, 12
+LONG = 13  # frames, about three times the longest window below
+
+small = {"width": 24, "heads": 2, "window": 5}
+MODELS: dict[str, WorldModelConfig] = {
+    "transformer": DiffusionTransformerConfig(**small, sink=0),
+    "transformer, sinks": DiffusionTransformerConfig(**small, sink=2, registers=2, context_level=0.1, target="v"),
+    "transformer, full": DiffusionTransformerConfig(**small, sink=1, depth=2, layout="full", registers=1),
+    "transformer, toy-wm": DiffusionTransformerConfig(
+        **small,
+        sink=1,
+        depth=2,
+        layout="full",
+        positions="flat",
+        stem="conv",
+        registers=1,
+        norm="rms",
+        mlp_bias=True,
+        scaled_logits=False,
+        zero_init=False,
+        target="flow",
+    ),
+    "u-net": UNetConfig(context=3, widths=(8, 16), blocks=(1, 1), condition_width=24),
+    "u-net, edm": UNetConfig(
+        context=4, widths=(8, 8), blocks=(1, 1), condition_width=24, attention=True, target="edm", context_level=0.1
+    ),
+}
+SAMPLERS: dict[str, SamplerConfig] = {
+    "one step": FlowSamplerConfig(),
+    "euler": FlowSamplerConfig(steps=3, shift=2.0),
+    "heun, guided": FlowSamplerConfig(steps=2, order=2, guidance=1.5),
+}
+
+
+def build(config: WorldModelConfig, latent_shape: tuple[int, ...] = (3, HEIGHT, WIDTH)) -> DiffusionModel[Any]:
+    """Build a model whose every parameter matters: zero-initialised layers would let any contract pass."""
+    generator = torch.Generator().manual_seed(5)
+    model = config.build(ACTIONS, latent_shape)
+    assert isinstance(model, DiffusionModel)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(0.15 * torch.randn(parameter.shape, generator=generator) + (parameter == 1))
+    return model.eval()
+
+
+def clip(frames: int, batch: int = 2, seed: int = 3) -> LatentClip:
+    """Draw a clip of latents in [-1, 1] and the actions that join them."""
+    generator = torch.Generator().manual_seed(seed)
+    latents = torch.rand(batch, frames, 3, HEIGHT, WIDTH, generator=generator) * 2 - 1
+    columns = torch.rand(batch, frames - 1, 2, generator=generator) * torch.tensor([2, 3])
+    return LatentClip(latents, ACTIONS.encode(columns.floor()))
+
+
+def world(model: DiffusionModel[Any], sampler: SamplerConfig) -> World:
+    """Return a world of random weights that dreams pixels."""
+    return World(PixelTokenizer(), model, sampler.build(), ACTIONS, frame_size=(HEIGHT, WIDTH), fps=30.0)
+
+
+def prompts(count: int, frames: int = 4) -> list[Prompt]:
+    """Draw prompts of noise."""
+    rng = np.random.default_rng(11)
+    return [
+        Prompt(rng.integers(0, 256, (frames, HEIGHT, WIDTH, 3), np.uint8), action_rows(1, frames - 1, i)[0])
+        for i in range(count)
+    ]
+
+
+def action_rows(batch: int, steps: int, seed: int = 0) -> np.ndarray:
+    """Draw raw action rows `b n c`."""
+    rng = np.random.default_rng(seed)
+    return rng.integers(0, [2, 3], (batch, steps, 2)).astype(np.float32)
+
+
+def tensors(state: Any) -> Iterator[Tensor]:
+    """Yield every tensor that a state holds."""
+    if isinstance(state, Tensor):
+        yield state
+    elif is_dataclass(state):
+        yield from (t for field in fields(state) for t in tensors(getattr(state, field.name)))
+    elif isinstance(state, list | tuple):
+        yield from (t for item in state for t in tensors(item))

@@ -1,0 +1,98 @@
+"""What every sampler promises over every world model, offline and live."""
+
+import numpy as np
+import pytest
+import torch
+from cases import MODELS, SAMPLERS, action_rows, build, clip, prompts, tensors, world
+
+from hallucade.rollout import Session, dream
+from hallucade.samplers.base import seeded
+from hallucade.samplers.flow import FlowSamplerConfig
+
+STEPS = 9  # frames dreamed: beyond every window
+
+
+@pytest.fixture(params=MODELS.values(), ids=MODELS.keys(), scope="module")
+def model(request):
+    return build(request.param)
+
+
+@pytest.fixture(params=SAMPLERS.values(), ids=SAMPLERS.keys(), scope="module")
+def sampler(request):
+    return request.param
+
+
+def frames(model, sampler, count=1, steps=STEPS, seed=0, rows=None):
+    """Dream `count` prompts for `steps` frames, `b t h w 3`."""
+    rows = action_rows(8, STEPS) if rows is None else rows
+    return torch.cat(list(dream(world(model, sampler), prompts(8)[:count], rows[:count, :steps], seed)), 1)
+
+
+def test_same_seed_same_frames(model, sampler):
+    one = frames(model, sampler)
+    assert torch.equal(one, frames(model, sampler))
+    assert not torch.equal(one, frames(model, sampler, seed=1))
+    assert one.float().std() > 10, "the dream is a flat picture: this test could not fail"
+
+
+def test_actions_change_the_dream(model, sampler):
+    rows = action_rows(8, STEPS)
+    other = rows.copy()
+    other[:, 4, 0] = 1 - other[:, 4, 0]
+    one, two = frames(model, sampler, rows=rows), frames(model, sampler, rows=other)
+    assert torch.equal(one[:, :4], two[:, :4])
+    assert not torch.equal(one[:, 4], two[:, 4])
+
+
+def test_batch_size_does_not_change_a_frame(model, sampler):
+    together = frames(model, sampler, count=8, steps=4)
+    for i, prompt in enumerate(prompts(8)[:1]):
+        alone = torch.cat(list(dream(world(model, sampler), [prompt], action_rows(8, STEPS)[i : i + 1, :4])), 1)
+        assert (together[i].int() - alone[0].int()).abs().max() <= 1
+
+
+def test_offline_equals_live(model, sampler):
+    rows = action_rows(1, STEPS)
+    offline = frames(model, sampler, rows=rows)
+    session = Session(world(model, sampler), prompts(1)[0])
+    live = torch.cat([session.step(row) for row in rows[0]], 1)
+    assert torch.equal(live, offline)
+
+
+@torch.no_grad()
+def test_a_sampler_leaves_the_state_unchanged(model, sampler):
+    seen = clip(6, batch=1)
+    state = model.prefill(seen)
+    before = [t.clone() for t in tensors(state)]
+    draws = [sampler.build()(model, state, seen.actions[:, :1], seeded(0, 1)) for _ in range(2)]
+    assert torch.equal(*draws)
+    assert all(torch.equal(a, b) for a, b in zip(before, tensors(state), strict=True))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("guidance", "calls"), [(1.0, 3), (2.0, 6)])
+def test_guidance_at_scale_one_costs_no_call(model, guidance, calls, monkeypatch):
+    seen, counted = clip(4, batch=1), []
+    denoise = model.denoise
+    monkeypatch.setattr(model, "denoise", lambda *args: (counted.append(1), denoise(*args))[1])
+    FlowSamplerConfig(steps=3, guidance=guidance).build()(model, model.prefill(seen), seen.actions[:, :1], seeded(0, 1))
+    assert len(counted) == calls
+
+
+@torch.no_grad()
+def test_guidance_moves_away_from_no_action(model):
+    seen = clip(4, batch=1)
+    state, action = model.prefill(seen), seen.actions[:, :1]
+    plain, strong = (FlowSamplerConfig(guidance=g).build()(model, state, action, seeded(0, 1)) for g in (1.0, 3.0))
+    noise = torch.randn(plain.shape[1:], generator=seeded(0, 1)[0])[None]
+    free = model.denoise(state, None, noise, torch.ones(1))
+    torch.testing.assert_close(strong, free + 3 * (plain - free), rtol=1e-4, atol=1e-4)
+
+
+def test_a_session_forgets_the_game_before_a_reset(model):
+    session = Session(world(model, FlowSamplerConfig()), prompts(1)[0])
+    start = session.step(np.array([1, 0]))
+    for _ in range(STEPS):
+        session.step(np.array([0, 2]))
+    session.reset(prompts(1)[0])
+    assert torch.equal(session.step(np.array([1, 0])), start)
