@@ -1,0 +1,49 @@
+"""One entry for all checks: the game's own where a simulator knows the truth, recorded clips where a store is given."""
+
+from collections.abc import Callable
+
+from hallucade.data.store import EpisodeStore
+from hallucade.evaluation.game_check.pong import PongCheckConfig, evaluate_pong
+from hallucade.evaluation.recorded_clips import ClipCheckConfig, evaluate_clips
+from hallucade.evaluation.result import Evaluation, Progress, silent
+from hallucade.rollout import World
+
+PONG = "pong"
+
+
+def evaluate(
+    world: World,
+    store: EpisodeStore | None = None,
+    *,
+    pong: PongCheckConfig | None = None,
+    clips: ClipCheckConfig | None = None,
+    progress: Progress = silent,
+) -> Evaluation:
+    """Judge a world by every check that fits it.
+
+    Args:
+        world: what dreams; a world of Pong is judged by the true game's state.
+        store: recorded play of the same game; its validation clips are dreamed again.
+        pong: how much of the Pong check to do; the defaults are those of published figures.
+        clips: which clips to dream.
+        progress: told what is running and the share of the whole that is done.
+
+    Raises:
+        ValueError: nothing to judge by, or a store of another game.
+    """
+    checks = list[Callable[[Progress], Evaluation]]()
+    if world.game == PONG:
+        checks.append(lambda report: evaluate_pong(world, pong, report))
+    if store is not None:
+        checks.append(lambda report: evaluate_clips(world, store, clips, report))
+    if not checks:
+        raise ValueError(f"no simulator knows the game {world.game!r}; pass a store with recorded clips to judge by")
+    found = Evaluation({})
+    for index, check in enumerate(checks):
+        found = found.joined(check(_part(progress, index, len(checks))))
+    return found
+
+
+def _part(progress: Progress, index: int, parts: int) -> Progress:
+    """Return progress over one of several equal parts of the whole."""
+    return lambda stage, share: progress(stage, (index + share) / parts)

@@ -1,0 +1,104 @@
+"""The check for every game, simulator or not: dreams beside recorded clips that training never saw."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from hallucade.config import Config
+from hallucade.data.clips import ClipWindows
+from hallucade.data.store import EpisodeStore
+from hallucade.evaluation.comparison_video import comparison_video
+from hallucade.evaluation.game_check.dreaming import dream_batches
+from hallucade.evaluation.picture_scores import PictureScores
+from hallucade.evaluation.result import Curve, Evaluation, Plot, Progress, Video, silent
+from hallucade.rollout import Prompt, World
+
+SPLIT = "validation"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipCheckConfig(Config):
+    """Which clips are dreamed again.
+
+    Raises:
+        ValueError: a number that leaves nothing to measure.
+    """
+
+    clips: int = 64
+    prompt_frames: int = 8
+    horizons: tuple[int, ...] = (1, 2, 4, 8, 16, 32)
+    batch: int = 64
+    shown: int = 4  # clips in the video
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.horizons or min(self.horizons) < 1:
+            raise ValueError(f"horizons are {self.horizons}; give one or more, from 1 up")
+        for name in ("clips", "prompt_frames", "batch", "shown"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; use 1 or more")
+
+    @property
+    def horizon(self) -> int:
+        """Frames dreamed."""
+        return max(self.horizons)
+
+
+def evaluate_clips(
+    world: World, store: EpisodeStore, config: ClipCheckConfig | None = None, progress: Progress = silent
+) -> Evaluation:
+    """Dream the futures of recorded clips under their own actions; metrics are named ``clips/psnr@8``.
+
+    Raises:
+        ValueError: the store holds other pictures, other actions or no episode of the validation split that is long
+            enough.
+    """
+    config = config or ClipCheckConfig()
+    _check_same_game(world, store)
+    window = config.prompt_frames + config.horizon
+    windows = ClipWindows(store, world.actions, frames=window, batch=config.clips, seed=config.seed, split=SPLIT)
+    frames, rows = windows.gather(windows.ids_at(0))
+    p = config.prompt_frames
+    prompts = [Prompt(f[:p], r[: p - 1]) for f, r in zip(frames, rows, strict=True)]
+    scores, shown, done = PictureScores(config.horizons), list[np.ndarray](), 0
+    for batch, dreamed in dream_batches(world, prompts, rows[:, p - 1 :], config.batch, config.seed):
+        scores.add(dreamed, frames[batch, p - 1 :])
+        shown.append(dreamed[: config.shown])
+        done += len(dreamed)
+        progress("dreaming recorded clips", done / len(prompts))
+    metrics = scores.metrics("clips/")
+    real, held = frames[: config.shown, p - 1 :], rows[: config.shown, p - 1 :]
+    dreams = np.concatenate([real[:, :1], np.concatenate(shown)[: config.shown]], 1)
+    video = Video(
+        "Recorded clips and their dreams",
+        comparison_video({"real": real, "dream": dreams}, world.actions, held),
+        world.fps,
+        f"From {p} real frames, under the recorded actions.",
+    )
+    protocol = (
+        f"{len(prompts)} windows of {window} frames of the {SPLIT} split, seed {config.seed}; prompt of {p} frames"
+    )
+    return Evaluation(metrics, (_plot(metrics, config.horizons),), (video,), {"Clips": protocol})
+
+
+def _check_same_game(world: World, store: EpisodeStore) -> None:
+    if store.frame_size != world.frame_size:
+        have, want = ("x".join(map(str, size)) for size in (store.frame_size, world.frame_size))
+        raise ValueError(f"the store holds {have} pixels, the model dreams {want}; record or import at that size")
+    if difference := world.actions.difference(store.actions):
+        raise ValueError(f"the store's actions are not the model's: {difference}; choose the store it was trained on")
+
+
+def _plot(metrics: dict[str, float], horizons: tuple[int, ...]) -> Plot:
+    curves = [
+        Curve(label, tuple(map(float, horizons)), tuple(metrics[f"clips/{name}@{h}"] for h in horizons))
+        for name, label in (("psnr", "whole picture"), ("psnr_moving", "moving region"))
+        if all(f"clips/{name}@{h}" in metrics for h in horizons)
+    ]
+    return Plot(
+        "Likeness to recorded clips",
+        "frames dreamed",
+        "PSNR, dB",
+        tuple(curves),
+        "A still background earns decibels for nothing: the moving region is what counts.",
+    )
