@@ -363,6 +363,8 @@ def test_other_bad_input_is_refused() -> None:
         PongConfig(ball_speed=3.0)
     with pytest.raises(ValueError, match=r"max_ball_vy is 0\.75; it must be below ball_speed"):
         PongConfig(max_ball_vy=0.75)
+    with pytest.raises(ValueError, match=r"opponent_speed is -0\.1"):
+        PongConfig(opponent_speed=-0.1)
     with pytest.raises(ValueError, match="render_mode is 'human'"):
         Pong(render_mode="human")
 
@@ -399,16 +401,19 @@ def test_whole_pixels_have_the_pure_colours() -> None:
 
 
 @pytest.mark.parametrize("size", [24, 64])
-def test_there_is_exactly_one_whole_ball_in_every_frame(size: int) -> None:
+def test_every_frame_shows_one_whole_ball_and_both_paddles(size: int) -> None:
     game = PongConfig(frame_size=size).build()
     states = played(300, np.arange(29))[0]
     assert (states[:, :, BALL_X] > 22).any()  # balls behind a paddle are among them
     for now in states[::3]:
         game.set_state(now)
-        ball = unmixed(game.frames())["ball"]
+        covered, unit = unmixed(game.frames()), (size / COURT) ** 2
         position = now[:, [BALL_X, BALL_Y]] * size / COURT
-        assert ball.sum((1, 2)) == pytest.approx(4 * (size / COURT) ** 2, rel=0.03)
-        assert np.abs(ball_centre(ball, position) - position).max() < 0.03
+        assert covered["ball"].sum((1, 2)) == pytest.approx(4 * unit, rel=0.03)
+        assert np.abs(ball_centre(covered["ball"], position) - position).max() < 0.03
+        beside = (now[:, BALL_X] <= 21) & (now[:, BALL_X] >= 3)
+        assert covered["player"].sum((1, 2))[beside] == pytest.approx(5 * unit, rel=0.03)
+        assert covered["opponent"].sum((1, 2))[beside] == pytest.approx(5 * unit, rel=0.03)
 
 
 def test_the_ball_covers_a_paddle_that_it_flies_through() -> None:

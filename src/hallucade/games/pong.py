@@ -67,6 +67,9 @@ class PongConfig(Config):
             raise ValueError(f"frame_size is {self.frame_size}; Pong needs at least 12 pixels to show the ball")
         if not 0 < self.ball_speed <= BALL_HALF:
             raise ValueError(f"ball_speed is {self.ball_speed}; choose one in (0, {BALL_HALF}] units a frame")
+        for name in ("player_speed", "opponent_speed"):
+            if not 0 <= getattr(self, name) < COURT:
+                raise ValueError(f"{name} is {getattr(self, name)}; choose one in [0, {COURT}) units a frame")
         for name in ("max_ball_vy", "max_serve_vy"):
             if not 0 <= getattr(self, name) < self.ball_speed:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be below ball_speed {self.ball_speed}")
