@@ -72,7 +72,7 @@ def test_every_file_that_is_mentioned_exists():
 
 
 def test_the_version_is_the_same_everywhere():
-    assert version("hallucade") == PROJECT["version"]
+    assert version("hallucade") == hallucade.__version__ == PROJECT["version"]
     assert f"## [{PROJECT['version']}]" in (ROOT / "CHANGELOG.md").read_text()
 
 
