@@ -9,6 +9,8 @@ import torch
 from hallucade.training.checkpoint import load_tensors
 from hallucade.training.learner import Learner
 
+PROCESS_MEMORY = ("cpu", "mps")  # devices that work in the memory of the process
+
 
 def preflight(step: Callable[[], object], learner: Learner, device: torch.device) -> int:
     """Run `step`, undo it, and return the peak memory in bytes.
@@ -19,9 +21,10 @@ def preflight(step: Callable[[], object], learner: Learner, device: torch.device
         ValueError: memory does not suffice.
     """
     before = {name: value.detach().cpu().clone() for name, value in learner.method.state_dict().items()}
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+    own = device.type not in PROCESS_MEMORY
+    if own:
+        torch.accelerator.reset_peak_memory_stats(device)
+    with torch.random.fork_rng(devices=[device] if own else [], device_type=device.type):
         try:
             step()
         except torch.OutOfMemoryError as error:
@@ -35,7 +38,7 @@ def preflight(step: Callable[[], object], learner: Learner, device: torch.device
 
 def peak_memory(device: torch.device) -> int:
     """Return the peak in bytes: of the accelerator since the last reset, or of this process since its start."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
+    if device.type not in PROCESS_MEMORY:
+        return torch.accelerator.max_memory_allocated(device)
     unit = 1 if sys.platform == "darwin" else 1024  # getrusage counts bytes on macOS and kilobytes elsewhere
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -375,7 +375,7 @@ class Trainer:
     def _compiles(self) -> bool:
         if self.config.compile != "auto":
             return self.config.compile
-        ready = self.fabric.device.type == "cuda" or any(map(shutil.which, ("g++", "clang++")))
+        ready = self.fabric.device.type != "cpu" or any(map(shutil.which, ("g++", "clang++")))
         return ready and self.config.steps >= AUTO_COMPILE_STEPS
 
     def _step_seed(self) -> int:
