@@ -148,6 +148,7 @@ for (const name of ["steps", "fps"]) {
     byId(`${name}-value`).textContent = target.value;
     connection.send({ type: "set", [name]: Number(target.value) });
   });
+  byId(name).addEventListener("pointerup", () => byId(name).blur()); // dragged: the arrow keys are the game's again
 }
 addEventListener("keydown", (event) => {
   const name = shortcuts[event.code];
