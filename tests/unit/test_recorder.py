@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from dot_game import DotBot, DotGame, record_dots
 
+from hallucade.data import recorder
 from hallucade.data.journal import JOURNAL
 from hallucade.data.manifest import StoreError
 from hallucade.data.recorder import RecordingConfig, episode_seeds, record, record_game
@@ -43,6 +44,18 @@ def test_the_store_says_how_it_was_made(tmp_path: Path) -> None:
     assert manifest.state_names == ("x", "age", "seed")
     assert manifest.settings["seed"] == 3
     assert "frames" not in manifest.settings
+
+
+def test_large_frames_are_recorded_by_fewer_games_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recorder, "REEL_BYTES", 2 * 7 * 6 * 10 * 3 + 1)  # room for two games
+    games: list[int] = []
+
+    def bots(n: int, seed: int) -> DotBot:
+        games.append(n)
+        return DotBot(n, seed)
+
+    assert len(record_game(CONFIG, DotGame(), bots, tmp_path / "store")) == 15
+    assert games == [2] * 7 + [1]
 
 
 def test_progress_counts_up_to_all_frames(tmp_path: Path) -> None:

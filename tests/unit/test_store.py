@@ -169,7 +169,7 @@ def test_a_folder_with_something_in_it_is_refused_untouched(path: Path, tmp_path
         StoreWriter(path, dot_manifest())
     assert contents(path) == before
     (tmp_path / "file").write_text("mine")
-    with pytest.raises(StoreError, match="cannot make the folder"):
+    with pytest.raises(StoreError, match=r"cannot write there \(File exists\)"):
         StoreWriter(tmp_path / "file", dot_manifest())
 
 
@@ -332,6 +332,24 @@ def test_a_full_disk_at_any_write_loses_nothing(path: Path, tmp_path: Path, monk
         assert len(store) == kept + 1
         for i in range(2, len(store)):
             assert_same(store.episode(i), random_episode(9, i))
+
+
+def test_an_interrupted_append_leaves_nothing_half(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(write: int) -> None:
+        if write == 3:
+            raise KeyboardInterrupt
+
+    write_store(path, LENGTHS[:2])
+    before = contents(path)
+    with StoreWriter(path) as made:
+        with monkeypatch.context() as patch:
+            Disk(patch, interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                made.append([random_episode(9, 2)])
+        assert contents(path) == before
+        made.append([random_episode(4, 2)])
+    EpisodeStore(path).verify()
+    assert_same(EpisodeStore(path).episode(2), random_episode(4, 2))
 
 
 def test_a_real_file_size_limit_is_one_clear_error(path: Path) -> None:

@@ -24,9 +24,12 @@ def lock_store(path: Path) -> int:
     """Lock the store at `path` for writing; closing the returned file descriptor, or dying, unlocks it.
 
     Raises:
-        StoreError: another writer holds it.
+        StoreError: another writer holds it, or the folder cannot be written to.
     """
-    handle = os.open(path / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        handle = os.open(path / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise StoreError(path, f"cannot write there ({error.strerror})", "choose another folder") from error
     try:
         _lock(handle)
     except OSError as error:

@@ -182,6 +182,8 @@ def _read_json(path: Path) -> dict[str, Any]:
         content = json.loads((path / MANIFEST).read_bytes())
     except FileNotFoundError:
         raise StoreError(path, f"this is no episode store: it has no {MANIFEST}", "give the folder of one") from None
+    except OSError as error:
+        raise StoreError(path, f"cannot read {MANIFEST} ({error.strerror})", "check its permissions") from error
     except ValueError as error:
         raise StoreError(path, f"{MANIFEST} is not JSON ({error})", "restore it from a copy") from error
     return cast("dict[str, Any]", content) if isinstance(content, dict) else {}

@@ -21,6 +21,7 @@ from hallucade.games.bots import make_bot
 from hallucade.games.counter_random import random_bits
 from hallucade.games.registry import make_vector_game
 
+REEL_BYTES = 2**28  # memory for the frames of one batch of games
 LICENCE = "CC0-1.0: played by a program in a simulator of this package"
 Progress = Callable[[int, int], None]  # (frames recorded, frames in all)
 BotMaker = Callable[[int, int], Bot]  # (games, seed); game i draws from (seed, i)
@@ -39,7 +40,7 @@ class RecordingConfig(Config):
     frame_size: int = 24  # pixels
     frames: int = 200_000  # at least: episodes are never cut short
     episode_length: int = 600  # actions
-    games: int = 128  # side by side
+    games: int = 168  # side by side: two batches by default; fewer where frames would take more than `REEL_BYTES`
     seed: int = 0
     validation_share: float = 0.05  # of the episodes
 
@@ -120,9 +121,9 @@ def _record_batch(
     config: RecordingConfig, bots: BotMaker, reel: "Reel", writer: StoreWriter, progress: Progress | None
 ) -> None:
     """Play the batch of games that holds the next episode, and commit those that are not in the store yet."""
-    batch, done = divmod(len(writer), config.games)  # a commit that was killed may have left a part of its batch
-    first, recorded = batch * config.games, len(writer)
-    seeds = episode_seeds(config.seed, np.arange(first, min(first + config.games, config.episodes)))
+    batch, done = divmod(len(writer), reel.games)  # a commit that was killed may have left a part of its batch
+    first, recorded = batch * reel.games, len(writer)
+    seeds = episode_seeds(config.seed, np.arange(first, min(first + reel.games, config.episodes)))
     bot = bots(len(seeds), int(random_bits(config.seed, -1, batch)[0] >> np.uint64(11)))
     for frames in reel.play(seeds, bot):
         if progress is not None:
@@ -138,7 +139,8 @@ class Reel:
         self.config, self.game, self.length = config, game, config.episode_length + 1
         game.reset(episode_seeds(config.seed, np.arange(1)))
         frame, state = game.frames()[0], game.get_state()[0]
-        n, t = config.games, self.length
+        self.games = min(config.games, max(1, REEL_BYTES // (frame.nbytes * self.length)))
+        n, t = self.games, self.length
         self.frames = np.empty((n, t, *frame.shape), np.uint8)
         self.state = np.empty((n, t, *state.shape), np.float64)
         self.actions = np.empty((n, t - 1, game.actions.size), np.float32)

@@ -54,9 +54,11 @@ class StoreWriter:
                 _create(self.path, manifest)
             self.manifest = load_manifest(self.path)
             self._recover()
-        except BaseException:
+        except BaseException as error:
             self._files.close()
             os.close(self._lock)
+            if isinstance(error, OSError):
+                raise _refused(self.path, error) from error
             raise
 
     def __enter__(self) -> "StoreWriter":
@@ -106,6 +108,9 @@ class StoreWriter:
             self._roll_back()
             remedy = f"free some space and resume: all {len(self.episodes)} earlier episodes are kept"
             raise StoreError(self.path, f"cannot write ({error.strerror or error})", remedy) from error
+        except BaseException:  # Ctrl-C above all: leave nothing half behind
+            self._roll_back()
+            raise
 
     def close(self) -> None:
         """Finish the store's files and release the lock; harmless when repeated.
@@ -260,16 +265,19 @@ def _make_folder(path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
         found = [entry.name for entry in path.iterdir() if entry.name not in left]
     except OSError as error:
-        raise StoreError(path, f"cannot make the folder ({error.strerror})", "choose another one") from error
+        raise _refused(path, error) from error
     if found:
         raise StoreError(path, f"the folder is not empty: it holds {found[0]}", "choose another one, or resume")
 
 
 def _create(path: Path, manifest: StoreManifest) -> None:
     _make_folder(path)  # again, now that no other writer can be creating the store
-    try:
-        (path / "shards").mkdir(exist_ok=True)
-        (path / JOURNAL).write_bytes(b"")
-        save_manifest(path, manifest.closed_at(0))
-    except OSError as error:
-        raise StoreError(path, f"cannot create the store ({error.strerror})", "free some space") from error
+    (path / "shards").mkdir(exist_ok=True)
+    (path / JOURNAL).write_bytes(b"")
+    save_manifest(path, manifest.closed_at(0))
+
+
+def _refused(path: Path, error: OSError) -> StoreError:
+    return StoreError(
+        path, f"cannot write there ({error.strerror or error})", "free some space or choose another folder"
+    )
