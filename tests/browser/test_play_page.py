@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator
+from urllib.parse import urlsplit
 
 import pytest
 from echo_world import DOWN, STAY, UP, echo_world
@@ -171,7 +172,7 @@ def test_sliders_move_by_arrow_keys_and_leave_the_game_alone(page: Page) -> None
     page.keyboard.press("ArrowUp")
     expect(page.locator("#steps-value")).to_have_text("4")
     page.wait_for_function(  # the echo world writes its steps into the second pixel
-        "document.getElementById('dream').getContext('2d').getImageData(1, 0, 1, 1).data[0] === 4"
+        "() => document.getElementById('dream').getContext('2d').getImageData(1, 0, 1, 1).data[0] === 4"
     )
     shows(page, STAY)
     page.keyboard.press("Escape")
@@ -216,3 +217,17 @@ def test_a_full_server_says_so_and_offers_to_try_again(browser: Browser) -> None
         second.get_by_role("button", name="Play again").click()
         second.wait_for_selector("#status[data-phase=playing]")
         second.close()
+
+
+def test_the_page_comes_back_to_a_restarted_server_with_another_model(browser: Browser) -> None:
+    with serving(echo_world()) as url:
+        page = browser.new_page()
+        page.goto(url)
+        expect(page.locator("#start")).to_have_text("start 1 of 3, seed 0")
+        page.keyboard.press("n")
+        expect(page.locator("#start")).to_have_text("start 2 of 3, seed 1")
+    expect(page.locator("#overlay-text")).to_contain_text("Trying again")
+    with serving(echo_world(prompts=1), port=urlsplit(url).port or 0):
+        expect(page.locator("#start")).to_have_text("start 1 of 1, seed 0", timeout=20_000)
+        page.wait_for_selector("#status[data-phase=playing]")
+        page.close()

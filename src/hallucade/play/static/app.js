@@ -16,6 +16,7 @@ const hud = new Hud(document);
 const pad = new Pad(byId("pad"), inputChanged);
 
 let connection = null;
+let opened = false; // whether this socket has a game
 let playing = null; // the server's last word on the game: prompt, seed, steps, fps, paused, real
 let prompts = 1;
 let seq = 1; // of the last input; the first says that no key is down
@@ -33,20 +34,23 @@ const handlers = {
     byId("game").hidden = !world.game;
     pad.build(world.controls);
     byId("steps").dataset.fixed = world.steps === null;
-    const { prompt = 0, seed = 0, steps = null, fps = null } = playing ?? {};
-    connection.send({ type: "open", prompt, seed, steps, fps, paused: document.hidden });
-    hiddenPause = document.hidden;
+    open();
   },
   playing(game) {
     if (!playing || game.paused !== playing.paused || game.prompt !== playing.prompt) hud.restart();
     playing = game;
+    opened = true;
     showGame(game);
   },
   stats({ dropped }) {
     hud.cells.dropped.textContent = dropped;
   },
-  error({ detail }) {
+  error({ code, detail }) {
     announce(detail);
+    if (code === "refused" && !opened) {
+      playing = null; // the server came back with another model, which lacks what was played before
+      open();
+    }
   },
   async frame(frame) {
     const [dreamed, simulated] = frame.pictures;
@@ -69,9 +73,17 @@ const handlers = {
 
 function start() {
   seq = 1;
+  opened = false;
   dream.shown = real.shown = 0;
   showOverlay("Connecting", { busy: true });
   connection = connect(handlers);
+}
+
+// Open the game as it was before the connection broke, or a new one.
+function open() {
+  const { prompt = 0, seed = 0, steps = null, fps = null } = playing ?? {};
+  connection.send({ type: "open", prompt, seed, steps, fps, paused: document.hidden });
+  hiddenPause = document.hidden;
 }
 
 function inputChanged(time) {
