@@ -1,13 +1,14 @@
 """A training of a second: a linear next-frame predictor, whose dropout and noise would show any lost random state.
 
-Run as a program it trains into a folder, for tests that kill it.
+Its last functions run in processes of their own, for tests that kill them.
 """
 
 import hashlib
 import json
-import sys
+import os
+import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
@@ -131,9 +132,43 @@ def fingerprint(folder: Path) -> str:
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
 
-if __name__ == "__main__":
+def train_in_child(folder: str, steps: int, die_at_call: int | None = None) -> None:
+    """Train, or go on training, in a process of its own.
+
+    Args:
+        folder: of the run.
+        steps: of the whole run.
+        die_at_call: kill the process by SIGKILL at its n-th call that makes something last on disk.
+    """
     torch.set_num_threads(1)
-    folder, steps = Path(sys.argv[1]), int(sys.argv[2])
-    trainer = tiny_trainer(folder, clips=TinyClips(seconds=0.01), steps=steps, checkpoint_every=7, log_every=2)
-    result = trainer.train(resume=True)
-    sys.stdout.write(f"{result.reason} {result.step}\n")
+    if die_at_call is not None:
+        _arm(die_at_call)
+    clips = TinyClips(seconds=0.005)
+    tiny_trainer(Path(folder), clips=clips, steps=steps, checkpoint_every=7, log_every=2).train(resume=True)
+
+
+def _arm(die_at_call: int) -> None:
+    calls = 0
+
+    def armed(call: Callable[..., object]) -> Callable[..., object]:
+        def counted(*args: object, **kwargs: object) -> object:
+            nonlocal calls
+            calls += 1
+            if calls == die_at_call:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return call(*args, **kwargs)
+
+        return counted
+
+    for name in ("fsync", "rename", "replace", "rmdir"):
+        setattr(os, name, armed(getattr(os, name)))
+
+
+def train_as_rank(rank: int, port: int, folder: str, steps: int) -> None:
+    """Train as one of two ranks, in the environment that torchrun makes."""
+    world = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2, "GROUP_RANK": 0}
+    place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "TORCHELASTIC_RUN_ID": "test"}
+    os.environ.update({name: str(value) for name, value in {**world, **place}.items()})
+    torch.set_num_threads(1)
+    torch.manual_seed(rank)  # rank 1 starts from other weights, and must take those of rank 0
+    tiny_trainer(Path(folder), TinyMethod(random=False), steps=steps).train(resume=True)

@@ -381,9 +381,7 @@ def test_an_error_inside_a_step_saves_only_what_is_whole(tmp_path: Path, late: b
     assert newest(tmp_path).step == saved
 
 
-def test_a_full_disk_stops_with_one_clear_line_and_loses_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_disk_stops_with_one_clear_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
