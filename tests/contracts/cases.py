@@ -23,7 +23,7 @@ LONG = 13  # frames, about three times the longest window below
 
 small = {"width": 24, "heads": 2, "window": 5}
 MODELS: dict[str, WorldModelConfig] = {
-    "transformer": DiffusionTransformerConfig(**small, sink=0),
+    "transformer": DiffusionTransformerConfig(**small, depth=2),
     "transformer, sinks": DiffusionTransformerConfig(**small, sink=2, registers=2, context_level=0.1, target="v"),
     "transformer, full": DiffusionTransformerConfig(**small, sink=1, depth=2, layout="full", registers=1),
     "transformer, toy-wm": DiffusionTransformerConfig(
@@ -47,7 +47,7 @@ MODELS: dict[str, WorldModelConfig] = {
 }
 SAMPLERS: dict[str, SamplerConfig] = {
     "one step": FlowSamplerConfig(),
-    "euler": FlowSamplerConfig(steps=3, shift=2.0),
+    "euler": FlowSamplerConfig(steps=2, shift=2.0),
     "heun, guided": FlowSamplerConfig(steps=2, order=2, guidance=1.5),
 }
 

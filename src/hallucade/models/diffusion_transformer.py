@@ -21,9 +21,10 @@ from hallucade.models.base import DiffusionModel, LatentClip, WorldModelConfig
 from hallucade.nn.attention import Axis, KeysValues, SelfAttention, View
 from hallucade.nn.kv_cache import KVCache
 from hallucade.nn.modulation import LevelEmbedding, Modulation, modulate
+from hallucade.nn.norm import Norm, build_norm
 from hallucade.nn.patch import PatchEmbedding, PatchOutput, Stem
 from hallucade.nn.positions import Positions, TokenPositions
-from hallucade.nn.transformer_block import Norm, TransformerBlock, build_norm
+from hallucade.nn.transformer_block import TransformerBlock
 from hallucade.nn.window import FrameWindow
 from hallucade.shapes import Action, Latent
 
@@ -216,7 +217,8 @@ class DiffusionTransformer(DiffusionModel[TransformerMemory]):
     ) -> tuple[Float[Tensor, "b t n c"], list[KeysValues]]:
         """Run all frames at once; also return the keys and values of the layers that look back."""
         views = {axis: self._clip_view(axis, latents.shape[1], latents.device) for axis in set(_axes(self.config))}
-        tokens, own = self._tokens(latents, levels), list[KeysValues]()
+        tokens = self._tokens(latents, levels)
+        own: list[KeysValues] = []
         for block in self._blocks():
             tokens, new = block(tokens, condition, views[block.axis])
             if block.axis != "space":
@@ -236,7 +238,8 @@ class DiffusionTransformer(DiffusionModel[TransformerMemory]):
         views = {axis: View(self.positions.turn(axis, frame, device)) for axis in axes}
         excess = self.window.excess(state.frames) if self.config.sink else 0
         sink_turn = self.positions.turn_by(_looking_back(self.config), excess, device) if excess else None
-        tokens, own, caches = self._tokens(latent, levels), list[KeysValues](), iter(state.caches)
+        tokens, caches = self._tokens(latent, levels), iter(state.caches)
+        own: list[KeysValues] = []
         for block in self._blocks():
             past = None if block.axis == "space" else next(caches).read(state.frames, sink_turn)
             tokens, new = block(tokens, condition, views[block.axis], past)

@@ -8,13 +8,13 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from hallucade.nn.norm import RMSNorm
 from hallucade.nn.rope import Rotation
 
 Axis = Literal["space", "time", "both"]
 
 SHORT = 128  # keys; up to here two CPU matmuls beat the fused kernel, see benchmarks/attention.py
 SHORT_HALF_BACKWARD = 2048  # keys; the fused CPU backward in half precision costs 5 to 10 times its forward
-NORM_EPS = 1e-6
 
 
 class KeysValues(NamedTuple):
@@ -46,8 +46,8 @@ class SelfAttention(nn.Module):
         self.axis: Axis = axis
         self.scale = (width // heads) ** -0.5 if scaled else 1.0
         self.qkv = nn.Linear(width, 3 * width)
-        self.query_norm = nn.RMSNorm(width // heads, NORM_EPS) if qk_norm else nn.Identity()
-        self.key_norm = nn.RMSNorm(width // heads, NORM_EPS) if qk_norm else nn.Identity()
+        self.query_norm = RMSNorm(width // heads) if qk_norm else nn.Identity()
+        self.key_norm = RMSNorm(width // heads) if qk_norm else nn.Identity()
         self.out = nn.Linear(width, width)
 
     def forward(
@@ -89,26 +89,37 @@ class SelfAttention(nn.Module):
             case "time":
                 return x.permute(0, 3, 1, 2, 4).flatten(3)
             case "both":
-                return x.transpose(1, 2).flatten(2).unflatten(1, (-1, tokens))
+                return x.transpose(1, 2).reshape(x.shape[0], -1, tokens, x.shape[1] * x.shape[3])
 
 
 def attend(
-    q: Float[Tensor, "*groups q d"],
-    k: Float[Tensor, "*groups k d"],
-    v: Float[Tensor, "*groups k e"],
+    q: Float[Tensor, "*lead b heads q d"],
+    k: Float[Tensor, "*lead b heads k d"],
+    v: Float[Tensor, "*lead b heads k e"],
     mask: Bool[Tensor, "q k"] | None = None,
     scale: float = 1.0,
-) -> Float[Tensor, "*groups q e"]:
+) -> Float[Tensor, "*lead b heads q e"]:
     """Softmax attention; `mask` is True where a query sees a key.
 
     The choice of kernel rests on device, length, precision and gradient mode only; benchmarks/attention.py measures it.
     """
-    if not _matmul_wins(q, k):
-        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale)
-    logits = (q * scale) @ k.mT
+    if _matmul_wins(q, k):
+        return attend_by_matmul(q, k, v, mask, scale)
+    return attend_fused(q, k, v, mask, scale)
+
+
+def attend_by_matmul(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scale: float) -> Tensor:
+    """Attend with two matrix products and a softmax between them."""
+    logits = (q * scale) @ k.transpose(-1, -2)
     if mask is not None:
         logits = logits.masked_fill(~mask, float("-inf"))
     return logits.softmax(-1) @ v
+
+
+def attend_fused(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scale: float) -> Tensor:
+    """Attend with torch's fused kernel, which takes one batch axis."""
+    flat = (x.flatten(0, -4) for x in (q, k, v))
+    return F.scaled_dot_product_attention(*flat, attn_mask=mask, scale=scale).reshape(*q.shape[:-1], -1)
 
 
 def _matmul_wins(q: Tensor, k: Tensor) -> bool:

@@ -1,15 +1,12 @@
 """A transformer block conditioned a frame at a time: attention and a gated MLP, each modulated and gated."""
 
-from typing import Literal
-
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from hallucade.nn.attention import NORM_EPS, Axis, KeysValues, SelfAttention, View
+from hallucade.nn.attention import Axis, KeysValues, SelfAttention, View
 from hallucade.nn.modulation import Modulation, modulate
-
-Norm = Literal["layer", "rms"]
+from hallucade.nn.norm import Norm, build_norm
 
 
 class GatedMLP(nn.Module):
@@ -52,10 +49,3 @@ class TransformerBlock(nn.Module):
         x = x + gate * attended
         x = x + mlp_gate * self.mlp(modulate(self.mlp_norm(x), mlp_shift, mlp_scale))
         return x, own
-
-
-def build_norm(norm: Norm, width: int) -> nn.Module:
-    """Layer norm without parameters, which modulation supplies, or RMS norm with a weight."""
-    if norm == "rms":
-        return nn.RMSNorm(width, NORM_EPS)
-    return nn.LayerNorm(width, NORM_EPS, elementwise_affine=False)
