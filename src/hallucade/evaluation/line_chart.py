@@ -9,7 +9,7 @@ from hallucade.evaluation.result import Curve, Plot
 WIDTH, HEIGHT = 460, 260
 LEFT, RIGHT, TOP, BOTTOM = 52, 14, 14, 40  # margins around the plotted area
 FLOOR = 0.01  # smallest value that a logarithmic axis shows
-TICKS = 5
+TICKS = 6
 STYLES = 6  # line styles that the page defines, `.c0` to `.c5`
 
 
@@ -66,6 +66,10 @@ class _Frame:
             share = (y - self.y0) / (self.y1 - self.y0)
         return HEIGHT - BOTTOM - share * (HEIGHT - TOP - BOTTOM)
 
+    def named(self, tick: float) -> str:
+        """Label a tick; the lowest of a logarithmic axis stands for everything below it too."""
+        return f"≤ {tick:g}" if self.log and tick == self.y0 == FLOOR else f"{tick:g}"
+
     def ticks_y(self) -> list[float]:
         if self.log:
             first, last = round(math.log10(self.y0)), round(math.log10(self.y1))
@@ -87,7 +91,7 @@ def _axis_y(frame: _Frame, label: str) -> list[str]:
     for tick in frame.ticks_y():
         y = frame.at_y(tick)
         parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
-        parts.append(f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{tick:g}</text>')
+        parts.append(f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{frame.named(tick)}</text>')
     middle = (TOP + HEIGHT - BOTTOM) / 2
     turned = f'<text transform="translate(12 {middle}) rotate(-90)" text-anchor="middle">{escape(label)}</text>'
     return [*parts, turned]

@@ -65,7 +65,7 @@ HEADLINES = (
         "Balls that fade, double or vanish are how such dreams usually fail.",
         "{:.1%}",
         least=0.9,
-        target="at least 90 %",
+        target="at least 90%",
     ),
     Headline(
         "pong/one_ball_share@1000",
@@ -73,7 +73,7 @@ HEADLINES = (
         "The same while a bot plays the dream and sees nothing else: half a minute without a look at the truth.",
         "{:.1%}",
         least=0.99,
-        target="at least 99 %",
+        target="at least 99%",
     ),
     Headline(
         "pong/survival@1000",
@@ -87,7 +87,7 @@ HEADLINES = (
         "Share of held keys after which it went where the key points.",
         "{:.0%}",
         least=1,
-        target="100 %",
+        target="100%",
     ),
     Headline(
         "pong/response_gain",
@@ -154,7 +154,7 @@ def headline_table(metrics: Metrics) -> str:
         mark = "" if met is None else f'<b class="{"good" if met else "bad"}">{"met" if met else "missed"}</b>'
         rows.append(
             f"<tr><td>{escape(line.label)}<small>{escape(line.meaning)}</small></td>"
-            f'<td class="n">{escape(line.form.format(value))}</td><td>{escape(line.target)} {mark}</td></tr>'
+            f'<td class="n">{escape(line.form.format(value))}</td><td class="n">{escape(line.target)} {mark}</td></tr>'
         )
     return _table(("What", "Measured", "Target"), rows)
 

@@ -33,7 +33,7 @@ from hallucade.evaluation.game_check.pong_exhibits import (
 )
 from hallucade.evaluation.game_check.pong_observer import foretell
 from hallucade.evaluation.game_check.pong_tracker import PongTrack, join_tracks, track, tracker_floor
-from hallucade.evaluation.game_check.pong_truth import WARM_UP, PongTruth, held_out_games
+from hallucade.evaluation.game_check.pong_truth import PongTruth, held_out_games
 from hallucade.evaluation.game_check.response import paddle_response
 from hallucade.evaluation.game_check.rules import violations
 from hallucade.evaluation.game_check.survival import INTACT, SEGMENT, survive
@@ -56,6 +56,7 @@ class PongCheckConfig(Config):
     rollouts: int = 256
     horizon: int = 256  # frames dreamed under the true actions
     prompt_frames: int = 8
+    warm_up: tuple[int, int] = (8, 240)  # frames played before a prompt, drawn: serves and rallies are both met
     horizons: tuple[int, ...] = (1, 2, 4, 8, 16, 32, 64)  # at which errors and picture scores are reported
     hold: int = 8  # frames for which up, down and stay are held
     switching: int = 64  # frames of random switching, for the lag
@@ -73,8 +74,14 @@ class PongCheckConfig(Config):
             raise ValueError(f"horizons are {self.horizons}; give one or more between 1 and horizon {self.horizon}")
         if self.prompt_frames < LEAD:
             raise ValueError(f"prompt_frames is {self.prompt_frames}; the check needs {LEAD} or more")
+        if not 0 <= self.warm_up[0] <= self.warm_up[1]:
+            raise ValueError(f"warm_up is {self.warm_up}; give the least and the most frames, 0 or more")
         if not 2 <= self.swap_frames <= self.horizon:
             raise ValueError(f"swap_frames is {self.swap_frames}; choose 2 to horizon {self.horizon}")
+        if self.survival_frames in (*self.horizons, self.horizon):
+            raise ValueError(f"survival_frames is {self.survival_frames}, a horizon too; the scores would share names")
+        if self.response_rollouts > self.rollouts:
+            raise ValueError(f"response_rollouts is {self.response_rollouts}; use at most rollouts, {self.rollouts}")
         for name in ("rollouts", "response_rollouts", "survival_rollouts"):
             if getattr(self, name) < 2:
                 raise ValueError(f"{name} is {getattr(self, name)}; statistics need 2 or more")
@@ -109,16 +116,16 @@ def evaluate_pong(world: World, config: PongCheckConfig | None = None, progress:
     config = config or PongCheckConfig()
     rules = _rules_of(world, config)
     counted = _Counter(config.frames, progress)
-    truth = held_out_games(rules, config.rollouts, config.prompt_frames, config.horizon, config.seed)
+    truth = held_out_games(rules, config.rollouts, config.prompt_frames, config.horizon, config.warm_up, config.seed)
     beside = _dream_beside(world, truth, config, counted.stage("dreaming beside the true game"))
     few = truth.games(slice(config.response_rollouts))
     stage = counted.stage("holding keys")
     response = paddle_response(world, few, config.hold, config.switching, config.batch, config.seed, stage)
     stage = counted.stage("swapping actions")
     swapped = action_swap(world, truth, config.swap_frames, config.horizons, config.batch, config.seed, stage)
-    starts = held_out_games(rules, config.survival_rollouts, config.prompt_frames, 1, config.seed + 1)
+    starts = held_out_games(rules, config.survival_rollouts, config.prompt_frames, 1, config.warm_up, config.seed + 1)
     stage = counted.stage("playing on in the dream")
-    survival = survive(world, starts, config.survival_frames, config.seed, stage)
+    survival = survive(world, starts, config.survival_frames, config.shown, config.seed, stage)
 
     observer = foretell(truth)
     errors = {
@@ -217,10 +224,11 @@ def _rules_of(world: World, config: PongCheckConfig) -> PongConfig:
 
 
 def _protocol(config: PongCheckConfig, truth: PongTruth, floor: Mapping[str, float]) -> dict[str, str]:
+    low, high = config.warm_up
     left = ", ".join(f"{int(truth.before_serve[:, h - 1].sum())} at {h}" for h in config.horizons)
     return {
-        "Pong: starts": f"{config.rollouts} held-out games, seed {config.seed}, after {WARM_UP[0]} to {WARM_UP[1]} "
-        f"frames of warm-up by the mixture of bots that recordings use",
+        "Pong: starts": f"{config.rollouts} held-out games, seed {config.seed}, after {low} to {high} frames of warm-up "
+        "by the mixture of bots that recordings use",
         "Pong: prompt": f"{config.prompt_frames} real frames without a serve; then the true actions",
         "Pong: ball and opponent": f"count until the first serve of the true game, which nobody can foresee: {left} "
         f"frames; a horizon with fewer than {enough(config.rollouts)} games left is not reported",

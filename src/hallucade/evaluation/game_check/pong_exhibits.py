@@ -63,20 +63,17 @@ def fidelity_plots(errors: Mapping[str, PongErrors], seen: PongTrack) -> tuple[P
 
 def response_plots(response: PaddleResponse) -> tuple[Plot, ...]:
     """Draw how far the paddle goes under held keys, and how late it answers to switching ones."""
-    held, true = -response.held.mean(1), -response.held_truth.mean(1)  # upward positive, as on the screen
-    curves = [
-        _from_start(f"{who}, {key}", path)
-        for who, paths in (("dream", held), ("true game", true))
-        for key, path in zip(("up", "down"), paths, strict=True)
-    ]
+    along = np.array([-1.0, 1.0])[:, None, None]  # up, down: toward where the key points
+    paths = {"dream": response.held, "true game": response.held_truth}
+    curves = [_from_start(who, (along * path).mean((0, 1))) for who, path in paths.items()]
     lags = Curve("dream", tuple(float(lag) for lag in LAGS), tuple(response.correlation().tolist()))
     return (
         Plot(
             "A held key",
             "frames since the key went down",
-            "pixels of 24 upward",
+            "pixels of 24",
             tuple(curves),
-            "Mean way of the player's paddle; walls stop it in both games alike.",
+            "How far the player's paddle has gone where the key points, on average; walls stop it in both games alike.",
         ),
         Plot(
             "Lag",
@@ -97,7 +94,7 @@ def survival_plot(survival: Survival) -> Plot:
         "frames played by a bot that sees only the dream",
         "share of games",
         (Curve("alive", tuple(ends), (1.0, *alive.mean(0).tolist())),),
-        f"A game is alive while each {SEGMENT} frames show both paddles and exactly one ball in 95 % of them, and the "
+        f"A game is alive while each {SEGMENT} frames show both paddles and exactly one ball in 95% of them, and the "
         "ball moves as fast as it should, give or take a factor of two.",
     )
 
@@ -122,12 +119,13 @@ def beside_video(
 
 
 def survival_video(survival: Survival, fps: float) -> Video:
-    """Show the end of one long game."""
-    frames, held = survival.video[-SURVIVAL_SHOWN:], survival.actions[-SURVIVAL_SHOWN:]
-    total = len(survival.video)
+    """Show the end of some long games."""
+    frames = survival.video[:, -SURVIVAL_SHOWN:]
+    held = survival.actions[:, -frames.shape[1] :][:, 1:]  # the first led to the first frame
+    total = survival.video.shape[1]
     return Video(
-        f"Frames {total - len(frames)} to {total} of a game that was dreamed throughout",
-        comparison_video({"dream": frames[None]}, PONG_ACTIONS, held[None]),
+        f"Frames {total - frames.shape[1]} to {total} of games that were dreamed throughout",
+        comparison_video({"dream": frames}, PONG_ACTIONS, held),
         fps,
         "The player is a bot that sees nothing but these pictures.",
     )

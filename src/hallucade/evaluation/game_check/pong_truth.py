@@ -11,7 +11,6 @@ from hallucade.games.pong import PONG_ACTIONS, SERVES, PongConfig
 from hallucade.rollout import Prompt
 
 HELD_OUT = 10**9  # recordings count their seeds up from 0 and stay far below
-WARM_UP = (8, 240)  # frames of play before the prompt, drawn: serves and rallies are both met
 SEARCHED = 8  # prompts after the warm-up, end to end, in which one without a serve is looked for
 
 
@@ -81,16 +80,20 @@ class PongTruth:
         return PongTruth(self.rules, self.states[chosen], self.actions[chosen], self.prompt_frames)
 
 
-def held_out_games(rules: PongConfig, count: int, prompt_frames: int, horizon: int, seed: int) -> PongTruth:
+def held_out_games(
+    rules: PongConfig, count: int, prompt_frames: int, horizon: int, warm_up: tuple[int, int], seed: int
+) -> PongTruth:
     """Play games that no recording holds, with the mixture of bots that recordings use.
 
-    The prompt starts after a random warm-up and holds no serve, so that its last state can be seen in its frames.
+    The prompt starts after a random warm-up, of `warm_up` frames at least and at most, and holds no serve, so that its
+    last state can be seen in its frames.
     """
     seeds = HELD_OUT + seed * 1_000_003 + np.arange(count)
     window = prompt_frames + horizon
-    states, actions = _play(rules, seeds, WARM_UP[1] + SEARCHED * prompt_frames + window)
+    states, actions = _play(rules, seeds, warm_up[1] + SEARCHED * prompt_frames + window)
     serves = states[:, : states.shape[1] - horizon, SERVES]
-    start = _without_serve(serves, prompt_frames, np.random.default_rng(seeds[0]))
+    drawn = np.random.default_rng(seeds[0]).integers(warm_up[0], warm_up[1] + 1, count)
+    start = _without_serve(serves, prompt_frames, drawn)
     frame = start[:, None] + np.arange(window)
     game = np.arange(count)[:, None]
     return PongTruth(rules, states[game, frame], actions[game, frame[:, :-1]], prompt_frames)
@@ -123,10 +126,11 @@ def _play(
 
 
 def _without_serve(
-    serves: Float64[np.ndarray, "n t"], prompt_frames: int, rng: np.random.Generator
+    serves: Float64[np.ndarray, "n t"], prompt_frames: int, drawn: Int64[np.ndarray, "n"]
 ) -> Int64[np.ndarray, "n"]:
-    """Draw the frame at which each prompt starts, moved on past a serve within it if a place is found."""
-    drawn = rng.integers(*WARM_UP, len(serves))
-    quiet: np.ndarray = np.equal(serves[:, prompt_frames - 1 :], serves[:, : serves.shape[1] - prompt_frames + 1])
-    quiet &= np.arange(quiet.shape[1]) >= drawn[:, None]
-    return np.where(quiet.any(1), np.argmax(quiet, 1), drawn)
+    """Return where each prompt starts: where it was drawn, or later, past a serve within it, if a place is found."""
+    places = serves.shape[1] - prompt_frames + 1
+    served = serves[:, prompt_frames - 1 :] > serves[:, :places]  # within a prompt that starts at each place
+    early = np.less(np.arange(places), drawn[:, None])
+    first = np.logical_and.accumulate(np.logical_or(served, early), axis=1).sum(1)
+    return np.where(first < places, first, drawn)

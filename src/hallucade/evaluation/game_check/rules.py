@@ -42,9 +42,8 @@ class Violations:
 
     def frames_to_first(self) -> float:
         """Return the median number of frames before the first violation: all of them, if half break no rule."""
-        any_broken: np.ndarray = self.any
-        first: np.ndarray = np.where(np.any(any_broken, 1), np.argmax(any_broken, 1), any_broken.shape[1])
-        return float(np.median(first))
+        clean = ~np.logical_or.accumulate(self.any, axis=1)
+        return float(np.median(clean.sum(1)))
 
 
 def violations(seen: PongTrack, rules: PongConfig, lead: int) -> Violations:

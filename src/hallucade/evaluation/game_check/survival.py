@@ -33,12 +33,12 @@ PACE = (0.5, 2.0)  # of a true ball's, half of a segment's frames above and belo
 
 @dataclass(frozen=True)
 class Survival:
-    """What became of each game, and all of the first one to look at."""
+    """What became of each game, and some of them to look at."""
 
     seen: PongTrack  # `g n`
     ball_speed: float  # of the true game, court units a frame
-    video: UInt8[np.ndarray, "n h w 3"]
-    actions: Float32[np.ndarray, "n c"]
+    video: UInt8[np.ndarray, "k n h w 3"]
+    actions: Float32[np.ndarray, "k n c"]  # that led to these frames
 
     @property
     def alive(self) -> Bool[np.ndarray, "g segments"]:
@@ -58,8 +58,8 @@ class Survival:
         return {**alive, f"pong/one_ball_share@{frames}": float(self.seen.one_ball.mean())}
 
 
-def survive(world: World, truth: PongTruth, frames: int, seed: int, counted: Counted) -> Survival:
-    """Let the good bot play every game for `frames` frames of dream."""
+def survive(world: World, truth: PongTruth, frames: int, shown: int, seed: int, counted: Counted) -> Survival:
+    """Let the good bot play every game for `frames` frames of dream, and keep the pictures of the first `shown`."""
     bot = make_bot("good", PONG_ACTIONS, truth.count, seed)
     seen = [track(truth.frames(0, truth.prompt_frames))]
     speed = truth.rules.ball_speed
@@ -71,10 +71,12 @@ def survive(world: World, truth: PongTruth, frames: int, seed: int, counted: Cou
 
     for block in play(world, truth.prompts(), hold, frames, seed):
         seen.append(track(block))
-        video.append(block[0])
+        video.append(block[:shown])
         counted(block.shape[0] * block.shape[1])
-    held = np.repeat([rows[0] for rows in actions], world.frames_per_step, 0)
-    return Survival(join_tracks(seen[1:], axis=1).cut(0, frames), speed, np.concatenate(video)[:frames], held[:frames])
+    held = np.repeat(np.stack([rows[:shown] for rows in actions], 1), world.frames_per_step, 1)
+    return Survival(
+        join_tracks(seen[1:], axis=1).cut(0, frames), speed, np.concatenate(video, 1)[:, :frames], held[:, :frames]
+    )
 
 
 def _as_state(seen: PongTrack, speed: float) -> Float64[np.ndarray, "g s"]:
