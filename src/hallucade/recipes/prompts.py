@@ -21,7 +21,7 @@ def validation_episodes(store: EpisodeStore, count: int, frames: int) -> list[Ep
     Raises:
         ValueError: no validation episode is long enough.
     """
-    long_enough = [i for i in store.indices("validation").tolist() if store.episodes[i].frames >= frames]
+    long_enough = [i for i in store.indices("validation") if store.episodes[i].frames >= frames]
     if not long_enough:
         raise ValueError(
             f"no validation episode of {store.path} holds {frames} frames; record more, or longer, episodes"
