@@ -18,16 +18,17 @@ from hallucade.samplers.base import Generators
 from hallucade.tokenizers.pixel import PixelTokenizer
 
 RULES = PongConfig()
+GAMES = RULES.build()
 CONFIG = PongCheckConfig(
     rollouts=12,
     horizon=48,
     warm_up=(8, 40),
     horizons=(1, 8, 32),
-    switching=48,
+    switching=40,
     response_rollouts=12,
     survival_rollouts=3,
     survival_frames=60,
-    batch=5,
+    batch=12,
     shown=2,
     shown_frames=5,
     seed=3,
@@ -128,16 +129,14 @@ def _row(action: Tensor) -> np.ndarray:
 
 
 def _advance(state: np.ndarray, row: np.ndarray) -> np.ndarray:
-    games = RULES.build()
-    games.set_state(state)
-    games.act(row)
-    return games.get_state()
+    GAMES.set_state(state)
+    GAMES.act(row)
+    return GAMES.get_state()
 
 
 def _draw(state: np.ndarray) -> np.ndarray:
-    games = RULES.build()
-    games.set_state(state)
-    return games.frames()
+    GAMES.set_state(state)
+    return GAMES.frames()
 
 
 def world_of(model: Simulator) -> World:

@@ -227,8 +227,8 @@ def _protocol(config: PongCheckConfig, truth: PongTruth, floor: Mapping[str, flo
     low, high = config.warm_up
     left = ", ".join(f"{int(truth.before_serve[:, h - 1].sum())} at {h}" for h in config.horizons)
     return {
-        "Pong: starts": f"{config.rollouts} held-out games, seed {config.seed}, after {low} to {high} frames of warm-up "
-        "by the mixture of bots that recordings use",
+        "Pong: starts": f"{config.rollouts} held-out games, seed {config.seed}, after {low} to {high} frames of warm-"
+        "up by the mixture of bots that recordings use",
         "Pong: prompt": f"{config.prompt_frames} real frames without a serve; then the true actions",
         "Pong: ball and opponent": f"count until the first serve of the true game, which nobody can foresee: {left} "
         f"frames; a horizon with fewer than {enough(config.rollouts)} games left is not reported",

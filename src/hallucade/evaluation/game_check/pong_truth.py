@@ -130,7 +130,6 @@ def _without_serve(
 ) -> Int64[np.ndarray, "n"]:
     """Return where each prompt starts: where it was drawn, or later, past a serve within it, if a place is found."""
     places = serves.shape[1] - prompt_frames + 1
-    served = serves[:, prompt_frames - 1 :] > serves[:, :places]  # within a prompt that starts at each place
-    early = np.less(np.arange(places), drawn[:, None])
-    first = np.logical_and.accumulate(np.logical_or(served, early), axis=1).sum(1)
-    return np.where(first < places, first, drawn)
+    place = np.arange(places, dtype=np.int64)
+    quiet = (serves[:, prompt_frames - 1 :] == serves[:, :places]) & (place >= drawn[:, None])
+    return np.where(quiet.any(1), np.where(quiet, place, places).min(1), drawn)
