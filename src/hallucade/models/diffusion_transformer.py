@@ -7,8 +7,9 @@ The two admit exactly the same frames (`FrameWindow`) and agree.
 Sources: Peebles and Xie 2023 (arXiv:2212.09748), Chen et al. 2024, diffusion forcing (arXiv:2407.01392).
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from jaxtyping import Bool, Float
@@ -78,7 +79,8 @@ class DiffusionTransformerConfig(WorldModelConfig):
 def toy_wm() -> DiffusionTransformerConfig:
     """Return toy-wm's network: 19,509,243 parameters for 24x24 colour frames and three actions.
 
-    Its cache kept half-denoised frames; ours keeps what was shown.
+    It differs in what it is told: levels are continuous (toy-wm rounds them down to 1/999), a clip's first frame has no
+    action, and the memory keeps the frame that was shown (toy-wm keeps the last, half-denoised, input).
     """
     return DiffusionTransformerConfig(
         width=320,
@@ -278,8 +280,8 @@ class DiffusionTransformer(DiffusionModel[TransformerMemory]):
         is_sink = (numbers < self.config.sink).to(device).repeat_interleave(tokens)
         return View(turn, mask, is_sink, self.positions.turn(axis, numbers.clamp(max=self.config.window - 1), device))
 
-    def _blocks(self) -> list[TransformerBlock]:
-        return [block for block in self.blocks if isinstance(block, TransformerBlock)]
+    def _blocks(self) -> Iterable[TransformerBlock]:
+        return cast("Iterable[TransformerBlock]", self.blocks)
 
 
 def _axes(config: DiffusionTransformerConfig) -> list[Axis]:
