@@ -73,8 +73,8 @@ class TinyMethod(Method):
 class TinyClips:
     """Frames that drift with the action; batch and seed are a pure function of the step."""
 
-    def __init__(self, batch: int = B, seconds: float = 0.0) -> None:
-        self.batch, self.seconds = batch, seconds
+    def __init__(self, batch: int = B, seconds: float = 0.0, size: tuple[int, int] = (H, W)) -> None:
+        self.batch, self.seconds, self.size = batch, seconds, size
         self.asked: list[int] = []
 
     def batch_at(self, step: int, rank: int = 0, world: int = 1) -> Clip:
@@ -82,7 +82,7 @@ class TinyClips:
         self.asked.append(step)
         generator = torch.Generator().manual_seed(step)
         actions = torch.rand(self.batch, T - 1, A, generator=generator)
-        start = torch.randint(0, 100, (self.batch, 1, H, W, 3), generator=generator)
+        start = torch.randint(0, 100, (self.batch, 1, *self.size, 3), generator=generator)
         drift = F.pad(actions[..., 0], (1, 0)).cumsum(1)[:, :, None, None, None] * 30
         frames = (start + drift).to(torch.uint8)
         share = slice(rank * self.batch // world, (rank + 1) * self.batch // world)

@@ -1,3 +1,5 @@
+import copy
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -184,6 +186,23 @@ def test_state_travels_by_name_and_the_next_step_is_the_same() -> None:
     two.step(0.3)
     assert all(torch.equal(p, q) for p, q in zip(first.parameters(), second.parameters(), strict=True))
     assert {"hidden.weight/momentum", "norm.bias/exp_avg", "norm.bias/step"} <= set(one.state())
+
+
+@pytest.mark.parametrize("muon", [True, False])
+def test_restored_momenta_lie_in_memory_as_their_parameters_do(muon: bool) -> None:
+    convolution = nn.Conv2d(6, 5, 3).to(memory_format=torch.channels_last)
+    other = copy.deepcopy(convolution)
+    one, two = (OptimizerConfig(muon=muon).build(module) for module in (convolution, other))
+    with_gradients(convolution)
+    one.step(1.0)
+    other.load_state_dict(convolution.state_dict())
+    two.load_state({name: value.clone(memory_format=torch.contiguous_format) for name, value in one.state().items()})
+    for p, q in zip(with_gradients(convolution).parameters(), other.parameters(), strict=True):
+        q.grad = p.grad.clone()
+    one.step(1.0)
+    two.step(1.0)
+    assert convolution.weight.stride() == other.weight.stride() != (54, 9, 3, 1)
+    assert torch.equal(convolution.weight, other.weight)
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,15 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_training import TinyClips, TinyMethod, fingerprint, losses, tiny_trainer
+from tiny_training import A, TinyClips, TinyMethod, fingerprint, losses, tiny_trainer
 from torch import Tensor
 
 from hallucade.data.clips import Clip
+from hallucade.methods.pretrain import Pretrain
+from hallucade.models.unet import UNet, UNetConfig
+from hallucade.objectives.next_frame import NextFrameConfig
+from hallucade.tokenizers.pixel import PixelTokenizer
+from hallucade.training import trainer as trainer_module
 from hallucade.training.checkpoint import CheckpointError, read_checkpoint
 from hallucade.training.curriculum import Stage, StagedClips
 from hallucade.training.run_folder import RunFolder
@@ -21,6 +26,10 @@ from hallucade.training.trainer import Trainer, TrainerConfig, TrainingDivergedE
 def _quick_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     """Syncing is slow, and no test here pulls the plug."""
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)
+
+
+def rows(folder: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
 class Callback:
@@ -56,9 +65,9 @@ class Poisoned(TinyMethod):
 
 def test_loss_falls_and_the_result_says_how_it_went(tmp_path: Path) -> None:
     result = tiny_trainer(tmp_path, steps=60, checkpoint_every=60).train()
-    rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
-    assert [row["step"] for row in rows] == list(range(1, 61))
-    assert rows[-1]["loss/model"] < 0.8 * rows[0]["loss/model"]
+    first, *_, last = rows(tmp_path)
+    assert [row["step"] for row in rows(tmp_path)] == list(range(1, 61))
+    assert last["loss/model"] < 0.8 * first["loss/model"]
     assert (result.reason, result.step, result.skipped) == ("finished", 60, 0)
     assert result.checkpoint == tmp_path / "checkpoints" / "step_00000060"
     assert result.frames_per_s > 0
@@ -210,11 +219,55 @@ def test_preflight_takes_the_largest_stage(tmp_path: Path) -> None:
 def test_too_little_memory_shows_before_the_first_step(tmp_path: Path) -> None:
     class Hungry(TinyMethod):
         def losses(self, batch: Clip, step: int) -> Iterator[tuple[str, Tensor]]:
-            raise torch.OutOfMemoryError("tried to allocate 3 TiB")
+            yield "model", torch.ones(1 << 50).sum()  # 4 PiB
 
     with pytest.raises(ValueError, match="raise accumulate or lower the batch size"):
         tiny_trainer(tmp_path, Hungry()).train()
     assert not (tmp_path / "checkpoints").exists()
+
+
+def test_a_compiler_that_fails_is_done_without_unless_it_was_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_compiler(*args: object, **kwargs: object) -> object:
+        raise RuntimeError("g++ is broken")
+
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda module: setattr(module, "_compiled_call_impl", no_compiler))
+    monkeypatch.setattr(trainer_module, "AUTO_COMPILE_STEPS", 1)
+    monkeypatch.setattr(trainer_module.shutil, "which", lambda name: name if name == "g++" else None)
+    with pytest.warns(UserWarning, match=r"compilation failed \(RuntimeError\); training without it"):
+        assert tiny_trainer(tmp_path / "auto", steps=2, compile="auto").train().step == 2
+    with pytest.raises(RuntimeError, match="g\\+\\+ is broken"):
+        tiny_trainer(tmp_path / "asked", steps=2, compile=True).train()
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")  # torch's own
+def test_compiled_training_resumes_under_the_same_names(tmp_path: Path) -> None:
+    compiled = tiny_trainer(tmp_path, steps=4, compile=True).train()
+    eager = tiny_trainer(tmp_path / "eager", steps=4).train()
+    names = [set(read_checkpoint(result.checkpoint).weights) for result in (compiled, eager)]
+    assert names[0] == names[1]
+    assert tiny_trainer(tmp_path, steps=6, compile=False).train(resume=True).step == 6
+
+
+def test_a_unet_trains_on_an_objective_and_resumes_exactly_in_mixed_precision(tmp_path: Path) -> None:
+    def method() -> Pretrain:
+        config = UNetConfig(context=2, widths=(8, 16), blocks=(1, 1), condition_width=16)
+        return Pretrain(PixelTokenizer(), UNet(config, A, (3, 8, 12)), NextFrameConfig().build())
+
+    def run(folder: Path, **options: object) -> None:
+        torch.manual_seed(4)
+        clips = TinyClips(batch=4, size=(8, 12))
+        options |= {"accumulate": 2, "precision": "bf16-mixed"}
+        tiny_trainer(folder, method(), clips=clips, steps=6, **options).train(resume=True)
+
+    run(tmp_path / "whole")
+    run(tmp_path / "halves", callbacks=[at(3, lambda trainer: os.kill(os.getpid(), signal.SIGTERM))])
+    run(tmp_path / "halves")
+    assert len(losses(tmp_path / "whole")) == 6
+    assert losses(tmp_path / "halves") == losses(tmp_path / "whole")
+    assert fingerprint(tmp_path / "halves") == fingerprint(tmp_path / "whole")
 
 
 def test_accumulation_equals_the_big_batch(tmp_path: Path) -> None:
@@ -222,9 +275,9 @@ def test_accumulation_equals_the_big_batch(tmp_path: Path) -> None:
         torch.manual_seed(1)
         trainer = tiny_trainer(tmp_path / name, TinyMethod(random=False), steps=8, accumulate=accumulate)
         trainer.train()
-    for (a, x), (b, y) in zip(losses(tmp_path / "one"), losses(tmp_path / "three"), strict=True):
-        assert a == b
-        assert float.fromhex(x) == pytest.approx(float.fromhex(y), rel=1e-4)
+    for one, three in zip(rows(tmp_path / "one"), rows(tmp_path / "three"), strict=True):
+        for name in ("step", "loss/model", "grad_norm/model"):
+            assert one[name] == pytest.approx(three[name], rel=1e-3)
 
 
 def test_a_role_is_updated_before_the_next_loss_is_asked_for(tmp_path: Path) -> None:
@@ -269,8 +322,7 @@ def test_gradients_are_clipped_to_the_norm(tmp_path: Path) -> None:
     trainer.learner.optimizers["model"].step = watch
     trainer.train()
     assert norms == [pytest.approx(1e-3, rel=1e-3)] * 4
-    row = json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[0])
-    assert row["grad_norm/model"] > 1e-2  # logged as it was before
+    assert rows(tmp_path)[0]["grad_norm/model"] > 1e-2  # logged as it was before
 
 
 @pytest.mark.parametrize("kind", ["loss", "gradient"])
@@ -281,7 +333,7 @@ def test_a_bad_step_is_skipped_and_counted(tmp_path: Path, kind: str) -> None:
     assert result.skipped == 2
     assert [step for step, _ in losses(tmp_path)] == [1, 2, 3, 4, 6, 7, 8, 9, 11, 12]
     assert all(torch.isfinite(value).all() for value in method.state_dict().values())
-    assert json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[-1])["skipped_steps"] == 2
+    assert rows(tmp_path)[-1]["skipped_steps"] == 2
 
 
 def test_bad_steps_in_a_row_roll_back_and_the_run_reads_on(tmp_path: Path) -> None:
@@ -322,6 +374,21 @@ def test_a_bad_step_never_becomes_the_newest_checkpoint(tmp_path: Path) -> None:
     torch.manual_seed(1)
     tiny_trainer(tmp_path, Poisoned({4}), steps=6, keep=9).train()
     assert RunFolder(tmp_path).checkpoints.steps() == [0, 6]  # 5 was due after the bad step
+
+
+def test_a_signal_in_a_bad_step_saves_nothing_and_resume_meets_it_again(tmp_path: Path) -> None:
+    class Interrupted(Poisoned):
+        def losses(self, batch: Clip, step: int) -> Iterator[tuple[str, Tensor]]:
+            if batch.seed in self.bad:
+                os.kill(os.getpid(), signal.SIGTERM)
+            yield from super().losses(batch, step)
+
+    for folder, kind in (("whole", Poisoned), ("halves", Interrupted), ("halves", Poisoned)):
+        torch.manual_seed(1)
+        result = tiny_trainer(tmp_path / folder, kind({6}), steps=12).train(resume=True)
+        if kind is Interrupted:
+            assert (result.reason, result.step, result.checkpoint.name) == ("interrupted", 7, "step_00000005")
+    assert fingerprint(tmp_path / "halves") == fingerprint(tmp_path / "whole")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -401,10 +468,15 @@ def test_callbacks_come_by_their_interval_and_their_numbers_join_the_row(tmp_pat
         trainer.log({"psnr": 30.0 + step})
 
     tiny_trainer(tmp_path, steps=9, log_every=4, callbacks=[Callback(3, measure)]).train()
-    rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert came == [3, 6, 9]
-    assert [(row["step"], row.get("psnr")) for row in rows] == [(3, 33.0), (4, None), (6, 36.0), (8, None), (9, 39.0)]
-    assert "loss/model" in rows[-1]  # the last step is logged although 4 does not divide it
+    assert [(row["step"], row.get("psnr")) for row in rows(tmp_path)] == [
+        (3, 33.0),
+        (4, None),
+        (6, 36.0),
+        (8, None),
+        (9, 39.0),
+    ]
+    assert "loss/model" in rows(tmp_path)[-1]  # the last step is logged although 4 does not divide it
 
 
 def test_a_checkpoint_of_another_model_names_what_differs(tmp_path: Path) -> None:
@@ -433,7 +505,10 @@ def test_mixed_precision_keeps_float32_weights_and_gradients_after_a_pass_withou
         assert not torch.equal(parameter, before[name]), f"{name} got no gradient"
 
 
-@pytest.mark.parametrize(("name", "value"), [("steps", 0), ("accumulate", 0), ("clip_norm", 0.0), ("minutes", -1.0)])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("steps", 0), ("accumulate", 0), ("clip_norm", 0.0), ("minutes", -1.0), ("max_rollbacks", -1)],
+)
 def test_impossible_settings_are_refused(name: str, value: float) -> None:
     with pytest.raises(ValueError, match=f"{name} is {value}"):
         TrainerConfig(**{"steps": 5} | {name: value})

@@ -101,6 +101,10 @@ class ProgressLog:
             self._next_line = self._clock() + LINE_SECONDS
             self._console.print(f"step {step}/{self._steps}  {text}", highlight=False, soft_wrap=True)
 
+    def note(self, text: str) -> None:
+        """Show a line above the bar."""
+        self._console.print(text, highlight=False, soft_wrap=True)
+
     def rewind(self, step: int) -> None:
         if self._bar is not None:
             self._bar.update(self._task, completed=step)

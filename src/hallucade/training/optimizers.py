@@ -93,6 +93,7 @@ class RoleOptimizer:
             for slot, value in slots.items()
         }
 
+    @torch.no_grad()
     def load_state(self, state: dict[str, Tensor]) -> None:
         """Take over what ``state`` returned.
 
@@ -112,8 +113,9 @@ class RoleOptimizer:
             if parameter is None or (value.ndim > 0 and value.shape != parameter.shape):
                 have = "no such parameter" if parameter is None else f"the parameter is {tuple(parameter.shape)}"
                 raise ValueError(f"optimizer state {key} of shape {tuple(value.shape)} does not fit: {have}")
-            # AdamW counts steps in a tensor that its fused kernel wants beside the parameter
-            slots[name][slot] = value.to(parameter.device, copy=True)
+            # Fused kernels walk through memory: a momentum must lie there as its parameter does (channels last, say).
+            like = torch.empty_like(parameter) if value.ndim > 0 else torch.empty((), device=parameter.device)
+            slots[name][slot] = like.copy_(value)
         self.reset()
         for name, values in slots.items():
             owners[self.parameters[name]].state[self.parameters[name]] = values

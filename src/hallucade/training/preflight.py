@@ -27,13 +27,20 @@ def preflight(step: Callable[[], object], learner: Learner, device: torch.device
     with torch.random.fork_rng(devices=[device] if own else [], device_type=device.type):
         try:
             step()
-        except torch.OutOfMemoryError as error:
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
             raise ValueError("one step does not fit into memory; raise accumulate or lower the batch size") from error
         finally:
             load_tensors(learner.method, before, "the state before the preflight step")
             for optimizer in learner.optimizers.values():
                 optimizer.reset()
     return peak_memory(device)
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Return whether memory ran out; torch's CPU allocator says so in the text of a plain RuntimeError."""
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 def peak_memory(device: torch.device) -> int:

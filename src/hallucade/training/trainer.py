@@ -28,7 +28,7 @@ from hallucade.training.interrupts import Interrupts
 from hallucade.training.learner import Learner
 from hallucade.training.loggers import Logger, MetricsFile, ProgressLog, TensorBoardLog
 from hallucade.training.optimizers import OptimizerConfig
-from hallucade.training.preflight import preflight
+from hallucade.training.preflight import is_out_of_memory, preflight
 from hallucade.training.progress import TrainingState
 from hallucade.training.provenance import provenance
 from hallucade.training.run_folder import RunFolder
@@ -63,7 +63,9 @@ class TrainerConfig(Config):
         for name in ("steps", "accumulate", "log_every", "checkpoint_every", "keep", "max_bad_steps"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; use 1 or more")
-        for name in ("clip_norm", "minutes"):
+        if self.max_rollbacks < 0:
+            raise ValueError(f"max_rollbacks is {self.max_rollbacks}; use 0 to stop at once, or more")
+        for name in ("clip_norm", "minutes", "milestone_every"):
             value = getattr(self, name)
             if value is not None and value <= 0:
                 raise ValueError(f"{name} is {value}; it must be positive, or None for no limit")
@@ -223,10 +225,8 @@ class Trainer:
         batch = self.clips.batch_at(largest, self.fabric.global_rank, self.fabric.world_size)
         try:
             self._update(batch, largest, self.schedule(0))
-        except torch.OutOfMemoryError:
-            raise
         except Exception as error:
-            if self.config.compile != "auto" or not self._compiles():
+            if self.config.compile != "auto" or not self._compiles() or is_out_of_memory(error):
                 raise
             warnings.warn(f"compilation failed ({type(error).__name__}); training without it", stacklevel=2)
             for role in self.method.roles().values():
@@ -368,7 +368,9 @@ class Trainer:
             return
         self._loggers = [MetricsFile(self.run.metrics), TensorBoardLog(self.run.tensorboard)]
         if self._show_progress:
-            self._loggers.append(ProgressLog(self.config.steps))
+            progress = ProgressLog(self.config.steps)
+            progress.note(f"one step needs {self.peak_memory / 1e6:,.0f} MB at its peak")
+            self._loggers.append(progress)
         for logger in self._loggers:
             logger.rewind(self.state.step)
 

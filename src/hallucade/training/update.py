@@ -81,7 +81,8 @@ class Updater:
         losses: list[Tensor] = []
         metrics: dict[str, list[Tensor]] = {}
         for stream in streams:
-            turn = self._next_loss(stream)
+            with self.fabric.autocast():
+                turn = next(stream, None)
             if turn is None:
                 continue
             role, loss = turn
@@ -96,12 +97,6 @@ class Updater:
         assert len(losses) == len(streams), "microbatches disagree on their number of losses"
         means = {name: torch.stack(parts).mean() for name, parts in metrics.items()}
         return roles.pop(), torch.stack(losses).mean(), means
-
-    def _next_loss(self, stream: LossStream) -> tuple[str, Scalar] | None:
-        with self.fabric.autocast():
-            # A cast made without gradients must not be reused with them: it would cut the weight off its loss.
-            torch.set_autocast_cache_enabled(False)
-            return next(stream, None)
 
     def _average(self, parameters: Sequence[Tensor], loss: Tensor) -> Tensor:
         """Average gradients and loss over ranks, so that every rank decides alike; returns the loss."""
