@@ -5,7 +5,7 @@ Users' mistakes end in one line on standard error and exit code 2; set HALLUCADE
 
 import os
 import sys
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,8 +13,6 @@ import numpy as np
 import tyro
 from tyro.conf import Positional
 
-from hallucade.actions import ActionSpace
-from hallucade.config import Config
 from hallucade.data.pictures import contact_sheet, overlay_keys, write_mp4, write_png
 from hallucade.data.recorder import RecordingConfig
 from hallucade.data.recorder import record as record_store
@@ -198,7 +196,9 @@ def rollout(
     say(f"{frames} frames: {out}")
 
 
-def play(run: Annotated[Path | None, tyro.conf.Positional] = None, /, host: str = "127.0.0.1", port: int = 8000) -> None:
+def play(
+    run: Annotated[Path | None, tyro.conf.Positional] = None, /, host: str = "127.0.0.1", port: int = 8000
+) -> None:
     """Play a dream in the browser, beside the true game.
 
     Args:

@@ -11,9 +11,10 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Float32, Int64, UInt8
+from jaxtyping import Bool, Float32, Int64, Shaped, UInt8
 
 from hallucade.actions import ActionSpace
+from hallucade.config import Config
 from hallucade.data.shuffle import shuffled
 from hallucade.data.store import EpisodeStore
 from hallucade.games.counter_random import random_bits
@@ -54,6 +55,25 @@ class ClipSource(Protocol):
         ...
 
 
+@dataclass(frozen=True, kw_only=True)
+class Focus(Config):
+    """Draw a share of each batch from windows in which something rare happens, as the simulator's state tells.
+
+    A window counts when one of `changes` takes another value at one of its frames from `lead` - `aftermath` on, and
+    none of `avoids` does at any of its frames.
+    """
+
+    changes: tuple[str, ...]  # state variables
+    avoids: tuple[str, ...] = ()  # state variables
+    share: float = 0.5  # of each batch
+    lead: int = 8  # frames at the start of a window that are context only
+    aftermath: int = 3  # frames after a change that still count: what it led to shows in them
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.share <= 1:
+            raise ValueError(f"focus share is {self.share}; it lies between 0 and 1")
+
+
 class ClipWindows:
     """All windows of `frames` frames of one split of a store, in batches of `batch` over all ranks together.
 
@@ -64,9 +84,10 @@ class ClipWindows:
         batch: windows in a global batch.
         seed: of the order.
         split: "train" or "validation".
+        focus: what to see more of than its share of the play.
 
     Raises:
-        ValueError: no episode of the split is long enough.
+        ValueError: no episode of the split is long enough, or the focus finds no window.
     """
 
     def __init__(
@@ -78,6 +99,7 @@ class ClipWindows:
         batch: int = 64,
         seed: int = 0,
         split: str = "train",
+        focus: Focus | None = None,
     ) -> None:
         if frames < 2 or batch < 1:
             raise ValueError(f"windows of {frames} frames in batches of {batch}; use at least 2 frames and 1 window")
@@ -90,6 +112,8 @@ class ClipWindows:
         self._places[:, 1:] -= (self._ends - legal)[:, None]  # so that place + window is the row to start from
         if len(self) == 0:
             raise ValueError(_no_window(store, split, frames))
+        self.focus = focus
+        self._focused = np.empty(0, np.int64) if focus is None else focused_windows(store, focus, frames, split)
 
     def __len__(self) -> int:
         return int(self._ends[-1]) if len(self._ends) else 0
@@ -97,12 +121,19 @@ class ClipWindows:
     @property
     def fingerprint(self) -> str:
         """Sixteen hex digits that change when any batch would."""
-        content = [self.store.fingerprint, self.frames, self.batch, self.seed, self.split]
+        focus = None if self.focus is None else self.focus.to_json()
+        content = [self.store.fingerprint, self.frames, self.batch, self.seed, self.split, focus]
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
 
     def ids_at(self, step: int) -> Int64[np.ndarray, "b"]:
         """Return the window numbers of the global batch of `step`, the same for any world."""
-        return shuffled(np.arange(step * self.batch, (step + 1) * self.batch), len(self), self.seed)
+        special = 0 if self.focus is None else round(self.focus.share * self.batch)
+        plain = self.batch - special
+        ids = shuffled(np.arange(step * plain, (step + 1) * plain), len(self), self.seed)
+        if special == 0:
+            return ids
+        places = shuffled(np.arange(step * special, (step + 1) * special), len(self._focused), self.seed + 1)
+        return np.concatenate([self._focused[places], ids])
 
     def batch_at(self, step: int, rank: int = 0, world: int = 1) -> Clip:
         """Return this rank's windows of the global batch of `step`.
@@ -130,6 +161,45 @@ class ClipWindows:
             frames[i] = self.store.column(shard, "frames")[frame : frame + self.frames]
             rows[i] = self.store.column(shard, "actions")[action : action + self.frames - 1]
         return frames, rows
+
+
+def focused_windows(store: EpisodeStore, focus: Focus, frames: int, split: str) -> Int64[np.ndarray, "w"]:
+    """Return the numbers of the windows that `focus` asks for.
+
+    Raises:
+        ValueError: the store has no such state variable, or no such window.
+    """
+    unknown = [name for name in (*focus.changes, *focus.avoids) if name not in store.state_names]
+    if unknown:
+        known = ", ".join(store.state_names) or "none"
+        raise ValueError(f"{store.path} has no state variable {', '.join(unknown)}; it has {known}")
+    sought = [store.state_names.index(name) for name in focus.changes]
+    avoided = [store.state_names.index(name) for name in focus.avoids]
+    found: list[Int64[np.ndarray, w]] = []
+    first = 0  # number of the episode's first window
+    for index in store.indices(split):
+        windows = store.episodes[index].frames - frames + 1
+        if windows < 1:
+            continue
+        state = store.episode(index).state
+        assert state is not None, "a store with state names has states"
+        seen = _changes_within(state[:, sought], windows, focus.lead - focus.aftermath, frames)
+        spoiled = _changes_within(state[:, avoided], windows, 1, frames)
+        found.append(first + np.flatnonzero(seen & ~spoiled))
+        first += windows
+    ids = np.concatenate(found) if found else np.empty(0, np.int64)
+    if len(ids) == 0:
+        raise ValueError(f"{', '.join(focus.changes)} never changes in a window of {store.path}; leave out the focus")
+    return ids
+
+
+def _changes_within(state: Shaped[np.ndarray, "f v"], windows: int, start: int, stop: int) -> Bool[np.ndarray, "w"]:
+    """Say for each window whether any variable differs from the frame before at its frames `start` to `stop` - 1."""
+    changed = np.zeros(len(state) + 1, np.int64)
+    changed[2:] = (state[1:] != state[:-1]).any(1)
+    total = np.cumsum(changed)  # total[i]: changes at frames before i
+    begins = np.arange(windows)
+    return total[begins + stop] > total[begins + start]
 
 
 def _seed(*counters: int) -> int:

@@ -2,6 +2,10 @@
 
 DIAMOND's objective (Alonso et al. 2024, arXiv:2405.12399): one frame is graded at a time; its denoised prediction then
 takes the place of the true frame in the context of the next, so that the model meets its own mistakes in training.
+
+With a `tolerance`, a prediction that is further off is replaced by the truth. What nobody could foresee (a serve, a new
+room) then does not teach the model to blur everything after it, and training starts as teacher forcing and lets go
+clip by clip, as predictions get good enough.
 """
 
 from dataclasses import dataclass, field
@@ -10,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from hallucade.diffusion.schedules import expand
 from hallucade.diffusion.targets import LossSpace, loss_scale
 from hallucade.diffusion.timesteps import LevelConfig, LogitNormalLevels
 from hallucade.diffusion.weighting import motion_weight
@@ -27,6 +32,7 @@ class NextFrameConfig(ObjectiveConfig):
     context_noise: float = 0.1  # level of the context, uniform on [0, context_noise], one a clip
     own_frames: bool = True  # the context of later frames holds predictions instead of true frames
     through_time: bool = False  # gradients flow through these predictions: later errors teach earlier frames
+    tolerance: float | None = None  # largest error of a latent element at which a prediction may stand in for the truth
     motion_weight: float = 0.0  # additional weight on pixels that move
     action_dropout: float = 0.0  # share of actions replaced by the learned "no action", for guidance
 
@@ -34,6 +40,8 @@ class NextFrameConfig(ObjectiveConfig):
         for name in ("context_noise", "action_dropout"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it lies between 0 and 1")
+        if self.tolerance is not None and self.tolerance <= 0:
+            raise ValueError(f"tolerance is {self.tolerance}; it must be positive, or None for any error")
 
     def build(self) -> "NextFrame":
         return NextFrame(self)
@@ -63,7 +71,11 @@ class NextFrame:
         """Return what the context of later frames holds."""
         if not self.config.own_frames:
             return true
-        return predicted if self.config.through_time else predicted.detach()
+        shown = predicted if self.config.through_time else predicted.detach()
+        if self.config.tolerance is None:
+            return shown
+        worst = (predicted.detach() - true).abs().flatten(1).amax(1)
+        return torch.where(expand(worst <= self.config.tolerance, true), shown, true)
 
     def _next(
         self,

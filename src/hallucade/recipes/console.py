@@ -38,7 +38,8 @@ def staged(title: str) -> Iterator[Callable[[str, float], None]]:
 
 def say(text: str) -> None:
     """Print a line for a person; results go to standard output, progress to standard error."""
-    print(text, flush=True)
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
 
 
 def _lines(title: str) -> Callable[[int, int], None]:
@@ -48,6 +49,6 @@ def _lines(title: str) -> Callable[[int, int], None]:
         nonlocal last
         if time.monotonic() - last >= LINE_EVERY:
             last = time.monotonic()
-            print(f"{title}: {done} of {total}", file=sys.stderr, flush=True)
+            sys.stderr.write(f"{title}: {done} of {total}\n")
 
     return update

@@ -2,7 +2,6 @@
 
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 from hallucade.evaluation.evaluate import evaluate
@@ -58,5 +57,3 @@ def demo(folder: Path, *, host: str = "127.0.0.1", port: int = 8000) -> None:
 def announce(url: str) -> None:
     """Say where the page is."""
     say(f"ready: open {url}")
-
-

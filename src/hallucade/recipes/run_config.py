@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from hallucade.actions import ActionSpace
 from hallucade.config import Config
+from hallucade.data.clips import Focus
 from hallucade.data.recorder import RecordingConfig
 from hallucade.data.store import EpisodeStore
 from hallucade.models.base import WorldModelConfig
@@ -53,6 +54,7 @@ class RunConfig(Config):
     objective: ObjectiveConfig
     sampler: SamplerConfig = field(default_factory=FlowSamplerConfig)
     stages: tuple[Stage, ...]
+    focus: Focus | None = None  # what training sees more of than its share of the play
     trainer: TrainerConfig
     sample_every: int = 500  # steps between sample videos
     prompt_frames: int = 8  # real frames that a dream starts from

@@ -98,7 +98,7 @@ class KeepPrompts:
 def make_clips(config: RunConfig, store: EpisodeStore) -> StagedClips:
     """Return the clips of every stage, in order."""
     sources = [
-        ClipWindows(store, store.actions, frames=s.frames, batch=s.batch, seed=config.trainer.seed)
+        ClipWindows(store, store.actions, frames=s.frames, batch=s.batch, seed=config.trainer.seed, focus=config.focus)
         for s in config.stages
     ]
     return StagedClips(config.stages, sources)

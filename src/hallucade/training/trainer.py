@@ -155,7 +155,7 @@ class Trainer:
         self._update = Updater(self.fabric, self.method, optimizers, self.config.accumulate, self.config.clip_norm)
         if self._compiles():
             for role in self.method.roles().values():
-                role.compile()  # in place: names in the state_dict stay
+                role.compile(dynamic=False)  # in place: names in the state_dict stay; a stage of clips, a graph
 
     def train(self, resume: bool = False) -> TrainingResult:
         """Train to the last step, a signal, or the time limit; each ends with a checkpoint.
