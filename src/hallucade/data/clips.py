@@ -163,7 +163,7 @@ class ClipWindows:
         return frames, rows
 
 
-def focused_windows(store: EpisodeStore, focus: Focus, frames: int, split: str) -> Int64[np.ndarray, "w"]:
+def focused_windows(store: EpisodeStore, focus: Focus, frames: int, split: str) -> Int64[np.ndarray, "windows"]:
     """Return the numbers of the windows that `focus` asks for.
 
     Raises:
@@ -175,7 +175,7 @@ def focused_windows(store: EpisodeStore, focus: Focus, frames: int, split: str) 
         raise ValueError(f"{store.path} has no state variable {', '.join(unknown)}; it has {known}")
     sought = [store.state_names.index(name) for name in focus.changes]
     avoided = [store.state_names.index(name) for name in focus.avoids]
-    found: list[Int64[np.ndarray, w]] = []
+    found: list[np.ndarray] = []
     first = 0  # number of the episode's first window
     for index in store.indices(split):
         windows = store.episodes[index].frames - frames + 1
@@ -193,7 +193,7 @@ def focused_windows(store: EpisodeStore, focus: Focus, frames: int, split: str) 
     return ids
 
 
-def _changes_within(state: Shaped[np.ndarray, "f v"], windows: int, start: int, stop: int) -> Bool[np.ndarray, "w"]:
+def _changes_within(state: Shaped[np.ndarray, "f v"], windows: int, start: int, stop: int) -> Bool[np.ndarray, "windows"]:
     """Say for each window whether any variable differs from the frame before at its frames `start` to `stop` - 1."""
     changed = np.zeros(len(state) + 1, np.int64)
     changed[2:] = (state[1:] != state[:-1]).any(1)

@@ -128,7 +128,7 @@ class UNet(DiffusionModel[FrameRing]):
         pressed = torch.stack([actions[:, i : i + c] for i in starts], 1).flatten(0, 1)
         context_level = torch.stack([levels[:, i : i + c].mean(1) for i in starts], 1).flatten()
         predicted = self._predict(context, context_level, pressed, noisy[:, c:].flatten(0, 1), levels[:, c:].flatten())
-        return predicted.unflatten(0, (noisy.shape[0], t - c))
+        return predicted.reshape(noisy.shape[0], t - c, *self.latent_shape)
 
     def denoise(
         self,

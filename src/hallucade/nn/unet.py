@@ -1,6 +1,7 @@
 """The U-Net world model's picture-to-picture network: residual blocks with adaptive group norm, skips by addition."""
 
 import itertools
+from typing import cast
 
 import torch
 from jaxtyping import Float
@@ -97,8 +98,8 @@ class UNetBackbone(nn.Module):
         x = F.pixel_unshuffle(x, self.patch).contiguous(memory_format=torch.channels_last)
         x = self.stem(x)
         skips: list[Tensor] = []
-        for blocks, shrink in zip(self.down, self.shrink, strict=True):
-            for block in blocks:  # pyright: ignore[reportGeneralTypeIssues]
+        for blocks, shrink in zip(_levels(self.down), self.shrink, strict=True):
+            for block in blocks:
                 x = block(x, condition)
             skips.append(x)
             x = shrink(x)
@@ -106,8 +107,12 @@ class UNetBackbone(nn.Module):
             x = block(x, condition)
         if self.attention is not None:
             x = self.attention(x)
-        for blocks, grow in zip(reversed(self.up), reversed(self.grow), strict=True):
+        for blocks, grow in zip(reversed(_levels(self.up)), reversed(self.grow), strict=True):
             x = F.pixel_shuffle(grow(x), 2) + skips.pop()
             for block in blocks:
                 x = block(x, condition)
         return F.pixel_shuffle(self.head(F.silu(self.norm(x))), self.patch)
+
+
+def _levels(lists: nn.ModuleList) -> list[nn.ModuleList]:
+    return cast("list[nn.ModuleList]", list(lists))
