@@ -22,6 +22,7 @@ from hallucade.evaluation.game_check.pong import evaluate_pong
 from hallucade.evaluation.line_chart import line_chart
 from hallucade.evaluation.recorded_clips import ClipCheckConfig, evaluate_clips
 from hallucade.evaluation.report import write_report
+from hallucade.evaluation.report_tables import headline_table
 from hallucade.evaluation.result import Curve, Evaluation, Plot, Video
 from hallucade.games.pong import PONG_ACTIONS
 from hallucade.models.base import WorldModel
@@ -127,6 +128,12 @@ def test_targets_are_judged(tmp_path: Path):
         ("Exactly one ball, frames to 256", "missed"),
         ("Paddle lag", "missed"),
     ]
+
+
+@pytest.mark.parametrize(("frames", "share", "verdict"), [(40, 0.3, "met"), (20, 0.85, "met"), (20, 0.5, "missed")])
+def test_a_short_horizon_is_forgiven_where_the_observer_sees_no_further(frames: int, share: float, verdict: str):
+    table = headline_table({"pong/valid_horizon": frames, "pong/valid_horizon_share": share})
+    assert re.findall(r"(met|missed)</b>", table) == [verdict]
 
 
 def test_the_videos_play(tmp_path: Path):
