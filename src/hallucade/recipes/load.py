@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from hallucade.recipes.prompts import PROMPTS, load_prompts
+from hallucade.recipes.registry import RECIPES as RECIPES  # imports every config class that a run can name
 from hallucade.recipes.run_config import RunConfig
 from hallucade.rollout import World
 from hallucade.training.checkpoint import (
