@@ -18,6 +18,7 @@ from hallucade.data.pictures import (
     stack_rows,
     write_mp4,
     write_png,
+    write_video,
 )
 
 
@@ -100,3 +101,14 @@ def test_odd_sizes_are_padded_to_even_ones(frames: np.ndarray) -> None:
     assert video.shape == (5, 16, 28, 3)
     with pytest.raises(ValueError, match="no frames"):
         mp4_bytes(frames[:0], fps=30)
+
+
+def test_a_video_is_written_as_its_ending_says(tmp_path, rng):
+    frames = rng.integers(0, 255, (5, 6, 10, 3), dtype=np.uint8)
+    write_video(tmp_path / "dream.mp4", frames, fps=30)
+    assert (tmp_path / "dream.mp4").read_bytes()[4:8] == b"ftyp"
+    write_video(tmp_path / "dream.GIF", frames, fps=10, scale=3)
+    with Image.open(tmp_path / "dream.GIF") as gif:
+        assert (gif.n_frames, gif.size, gif.info["duration"]) == (5, (30, 18), 100)
+    with pytest.raises(ValueError, match=r"'\.avi'; name it \.mp4 or \.gif"):
+        write_video(tmp_path / "dream.avi", frames, fps=30)

@@ -94,6 +94,34 @@ def write_png(path: str | os.PathLike[str], picture: Picture) -> None:
     Image.fromarray(picture).save(path, format="PNG")
 
 
+def write_video(path: str | os.PathLike[str], frames: FrameArray, fps: float, scale: int = 1) -> None:
+    """Write frames as the file's ending says: .mp4, or .gif for places that show no video.
+
+    Raises:
+        ValueError: another ending, or no frames.
+    """
+    match Path(path).suffix.lower():
+        case ".mp4":
+            write_mp4(path, frames, fps, scale)
+        case ".gif":
+            write_gif(path, frames, fps, scale)
+        case other:
+            raise ValueError(f"cannot write a video as {other or 'a file without ending'!r}; name it .mp4 or .gif")
+
+
+def write_gif(path: str | os.PathLike[str], frames: FrameArray, fps: float, scale: int = 1) -> None:
+    """Write an endless animation; GIF counts hundredths of a second, so 30 fps plays as 33.
+
+    Raises:
+        ValueError: no frames.
+    """
+    if len(frames) == 0:
+        raise ValueError("a video of no frames; pass one or more")
+    pictures = [Image.fromarray(enlarge(frame, scale)).quantize(64, dither=Image.Dither.NONE) for frame in frames]
+    pause = 10 * max(2, round(100 / fps))  # milliseconds; browsers slow down what asks for less than 20
+    pictures[0].save(path, format="GIF", save_all=True, append_images=pictures[1:], duration=pause, loop=0)
+
+
 def write_mp4(path: str | os.PathLike[str], frames: FrameArray, fps: float, scale: int = 1) -> None:
     """Write a video that browsers play: H.264, yuv420p."""
     Path(path).write_bytes(mp4_bytes(frames, fps, scale))
