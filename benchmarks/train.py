@@ -43,11 +43,13 @@ def cases() -> dict[str, Case]:
         model=DiffusionTransformerConfig(),
         objective=DiffusionForcingConfig(),
     )
+    coarse = replace(transformer, recipe="default transformer, patch 6", model=DiffusionTransformerConfig(patch=6))
     small = replace(toy_wm.stages[0], batch=1) if device().type == "cpu" else toy_wm.stages[0]
     return {
         "pong_micro": Case(micro, micro.stages[0], 20),
         "pong": Case(pong, pong.stages[-1], 8),
         "transformer": Case(transformer, Stage(steps=1, frames=32, batch=32), 12),
+        "transformer_patch6": Case(coarse, Stage(steps=1, frames=32, batch=32), 12),
         "pong_toy_wm": Case(toy_wm, small, 2),
     }
 
