@@ -3,13 +3,13 @@
 from abc import ABC, abstractmethod
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 TINY = 1e-4  # below this a division by alpha or sigma amplifies rounding instead of signal
 
 
-def expand(values: Float[Tensor, "*lead"], like: Tensor) -> Tensor:
+def expand(values: Shaped[Tensor, "*lead"], like: Tensor) -> Tensor:
     """Append singleton axes to `values` until it broadcasts against `like` from the left."""
     return values.reshape(values.shape + (1,) * (like.ndim - values.ndim))
 

@@ -34,6 +34,8 @@ class DiffusionForcingConfig(ObjectiveConfig):
         for name in ("clean_share", "context_noise", "action_dropout"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it lies between 0 and 1")
+        if self.motion_weight < 0:
+            raise ValueError(f"motion_weight is {self.motion_weight}; use 0 for none, or more")
 
     def build(self) -> "DiffusionForcing":
         return DiffusionForcing(self)
@@ -47,6 +49,8 @@ class DiffusionForcing:
 
     def __call__(self, model: DiffusionModel[Any], clip: LatentClip, generator: torch.Generator) -> dict[str, Scalar]:
         x0 = clip.latents
+        if x0.shape[1] < 2:
+            raise ValueError(f"clips of {x0.shape[1]} frame; diffusion forcing needs at least 2")
         levels, graded = self._levels(x0.shape[0], x0.shape[1], generator)
         levels, graded = levels.to(x0.device), graded.to(x0.device)
         eps = torch.randn(x0.shape, generator=generator).to(x0.device)

@@ -40,6 +40,8 @@ class NextFrameConfig(ObjectiveConfig):
         for name in ("context_noise", "action_dropout"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it lies between 0 and 1")
+        if self.motion_weight < 0:
+            raise ValueError(f"motion_weight is {self.motion_weight}; use 0 for none, or more")
         if self.tolerance is not None and self.tolerance <= 0:
             raise ValueError(f"tolerance is {self.tolerance}; it must be positive, or None for any error")
 
@@ -55,6 +57,10 @@ class NextFrame:
 
     def __call__(self, model: DiffusionModel[Any], clip: LatentClip, generator: torch.Generator) -> dict[str, Scalar]:
         c, frames = model.lead, clip.latents.shape[1]
+        if c < 1:
+            raise ValueError(
+                f"{type(model).__name__} has no fixed context to grade one frame after; use diffusion forcing"
+            )
         if frames <= c:
             raise ValueError(f"clips of {frames} frames; the model needs {c} of context and at least one to predict")
         history = list(clip.latents[:, :c].unbind(1))
