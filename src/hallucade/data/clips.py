@@ -60,7 +60,7 @@ class Focus(Config):
     """Draw a share of each batch from windows in which something rare happens, as the simulator's state tells.
 
     A window counts when one of `changes` takes another value at one of its frames from `lead` - `aftermath` on, and
-    none of `avoids` does at any of its frames.
+    none of `avoids` does between its frames.
     """
 
     changes: tuple[str, ...]  # state variables
@@ -72,6 +72,16 @@ class Focus(Config):
     def __post_init__(self) -> None:
         if not 0 <= self.share <= 1:
             raise ValueError(f"focus share is {self.share}; it lies between 0 and 1")
+        if not self.changes:
+            raise ValueError("a focus has no changes to look for; name a state variable, or leave out the focus")
+        for name in ("lead", "aftermath"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"focus {name} is {getattr(self, name)} frames; use 0 or more")
+
+    @property
+    def first(self) -> int:
+        """The first frame of a window at which a change counts."""
+        return max(self.lead - self.aftermath, 0)
 
 
 class ClipWindows:
@@ -169,6 +179,11 @@ def focused_windows(store: EpisodeStore, focus: Focus, frames: int, split: str) 
     Raises:
         ValueError: the store has no such state variable, or no such window.
     """
+    if focus.first >= frames:
+        raise ValueError(
+            f"the focus counts changes from frame {focus.first} of a window on, and windows have {frames} frames; "
+            "lower lead or use longer windows"
+        )
     unknown = [name for name in (*focus.changes, *focus.avoids) if name not in store.state_names]
     if unknown:
         known = ", ".join(store.state_names) or "none"
@@ -183,7 +198,7 @@ def focused_windows(store: EpisodeStore, focus: Focus, frames: int, split: str) 
             continue
         state = store.episode(index).state
         assert state is not None, "a store with state names has states"
-        seen = _changes_within(state[:, sought], windows, focus.lead - focus.aftermath, frames)
+        seen = _changes_within(state[:, sought], windows, focus.first, frames)
         spoiled = _changes_within(state[:, avoided], windows, 1, frames)
         found.append(first + np.flatnonzero(seen & ~spoiled))
         first += windows
@@ -193,7 +208,9 @@ def focused_windows(store: EpisodeStore, focus: Focus, frames: int, split: str) 
     return ids
 
 
-def _changes_within(state: Shaped[np.ndarray, "f v"], windows: int, start: int, stop: int) -> Bool[np.ndarray, "windows"]:
+def _changes_within(
+    state: Shaped[np.ndarray, "f v"], windows: int, start: int, stop: int
+) -> Bool[np.ndarray, "windows"]:
     """Say for each window whether any variable differs from the frame before at its frames `start` to `stop` - 1."""
     changed = np.zeros(len(state) + 1, np.int64)
     changed[2:] = (state[1:] != state[:-1]).any(1)
