@@ -15,7 +15,7 @@ from hallucade.diffusion.schedules import RectifiedFlow
 from hallucade.diffusion.targets import Target, input_scale, predict_x0
 from hallucade.models.base import DiffusionModel, WorldModelConfig
 from hallucade.nn.level_features import LevelFeatures
-from hallucade.nn.unet import UNetBackbone
+from hallucade.nn.unet import NORM_GROUPS, UNetBackbone
 from hallucade.shapes import Action
 
 LEVEL_FREQUENCIES = 16
@@ -38,6 +38,13 @@ class UNetConfig(WorldModelConfig):
         if len(self.widths) != len(self.blocks):
             raise ValueError(
                 f"widths {self.widths} and blocks {self.blocks} differ in length; give one of each a level"
+            )
+        if not self.widths or any(w < 1 or w % NORM_GROUPS for w in self.widths):
+            raise ValueError(f"widths are {self.widths}; group norms need one or more multiples of {NORM_GROUPS}")
+        if self.patch < 1 or min(self.blocks) < 0 or self.condition_width < 1:
+            raise ValueError(
+                f"patch is {self.patch}, blocks are {self.blocks} and condition_width is {self.condition_width}; "
+                "use a patch and a condition of 1 or more, and no negative number of blocks"
             )
         if self.context < 1:
             raise ValueError(f"context is {self.context}; the U-Net needs at least one past frame")

@@ -8,13 +8,15 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+NORM_GROUPS = 8  # of every group norm but the attention's
+
 
 class AdaptiveGroupNorm(nn.Module):
     """Group norm whose scale and shift come from a condition; starts as a plain group norm."""
 
-    def __init__(self, width: int, condition: int, groups: int = 8) -> None:
+    def __init__(self, width: int, condition: int) -> None:
         super().__init__()
-        self.norm = nn.GroupNorm(groups, width, affine=False)
+        self.norm = nn.GroupNorm(NORM_GROUPS, width, affine=False)
         self.modulation = nn.Linear(condition, 2 * width)
         nn.init.zeros_(self.modulation.weight)
         nn.init.zeros_(self.modulation.bias)
@@ -25,7 +27,7 @@ class AdaptiveGroupNorm(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """Two 3x3 convolutions behind adaptive group norms; starts as the identity."""
+    """Two 3x3 convolutions behind adaptive group norms; starts as the identity plus a constant a channel."""
 
     def __init__(self, width: int, condition: int) -> None:
         super().__init__()
@@ -41,11 +43,14 @@ class ResidualBlock(nn.Module):
 
 
 class SelfAttention2d(nn.Module):
-    """Attention over all positions of a small picture; starts as the identity."""
+    """Attention over all positions of a small picture, in heads of `head_width` or more.
+
+    Starts as the identity plus a constant a channel.
+    """
 
     def __init__(self, width: int, head_width: int = 32) -> None:
         super().__init__()
-        self.heads = max(width // head_width, 1)
+        self.heads = next(n for n in range(max(width // head_width, 1), 0, -1) if width % n == 0)
         self.norm = nn.GroupNorm(1, width)
         self.qkv = nn.Conv2d(width, 3 * width, 1)
         self.out = nn.Conv2d(width, width, 1)
@@ -89,7 +94,7 @@ class UNetBackbone(nn.Module):
         self.attention = SelfAttention2d(widths[-1]) if attention else None
         self.grow = nn.ModuleList([nn.Conv2d(b, 4 * a, 1) for a, b in steps])  # then four pixels from each
         self.up = nn.ModuleList([level(w, n) for w, n in zip(widths[:-1], blocks[:-1], strict=True)])
-        self.norm = nn.GroupNorm(8, widths[0])
+        self.norm = nn.GroupNorm(NORM_GROUPS, widths[0])
         self.head = nn.Conv2d(widths[0], channels_out * patch**2, 3, padding=1)
         nn.init.zeros_(self.head.weight)
         self.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]

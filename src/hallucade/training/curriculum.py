@@ -16,9 +16,9 @@ class Stage(Config):
     batch: int  # clips in a step, over all ranks
 
     def __post_init__(self) -> None:
-        for name in ("steps", "frames", "batch"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"stage {name} is {getattr(self, name)}; use 1 or more")
+        for name, least in (("steps", 1), ("frames", 2), ("batch", 1)):
+            if getattr(self, name) < least:
+                raise ValueError(f"stage {name} is {getattr(self, name)}; use {least} or more")
 
 
 class StagedClips:
