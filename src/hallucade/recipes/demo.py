@@ -7,7 +7,7 @@ from pathlib import Path
 from hallucade.evaluation.evaluate import evaluate
 from hallucade.evaluation.game_check.pong import PongCheckConfig
 from hallucade.evaluation.report import write_report
-from hallucade.play.server import serve
+from hallucade.play.server import PortInUse, serve
 from hallucade.recipes.console import counting, say, staged
 from hallucade.recipes.load import load, run_facts
 from hallucade.recipes.registry import find_recipe
@@ -49,7 +49,10 @@ def demo(folder: Path, *, host: str = "127.0.0.1", port: int = 8000) -> None:
     say(f"    from nothing to here in {(time.monotonic() - started) / 60:.1f} minutes")
     if sys.stdout.isatty():
         say("4/4 play: press Ctrl-C to end")
-        serve(world, host=host, port=port, ready=announce)
+        try:
+            serve(world, host=host, port=port, ready=announce)
+        except PortInUse:  # no reason to stop after minutes of work
+            serve(world, host=host, port=0, ready=announce)
     else:
         say(f"4/4 play it: hallucade play {run}")
 

@@ -47,7 +47,7 @@ class RunConfig(Config):
         ValueError: the stages' steps do not add up to the trainer's.
     """
 
-    recipe: str
+    recipe: str  # the name that the run goes by
     recording: RecordingConfig | None = None  # the play to record when no store is given
     tokenizer: TokenizerConfig = field(default_factory=PixelTokenizerConfig)
     model: WorldModelConfig

@@ -1,0 +1,5 @@
+"""``python -m hallucade``."""
+
+from hallucade.cli import main
+
+main()
