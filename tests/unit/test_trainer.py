@@ -232,7 +232,9 @@ def test_a_compiler_that_fails_is_done_without_unless_it_was_asked_for(
     def no_compiler(*args: object, **kwargs: object) -> object:
         raise RuntimeError("g++ is broken")
 
-    monkeypatch.setattr(torch.nn.Module, "compile", lambda module: setattr(module, "_compiled_call_impl", no_compiler))
+    monkeypatch.setattr(
+        torch.nn.Module, "compile", lambda module, **_: setattr(module, "_compiled_call_impl", no_compiler)
+    )
     monkeypatch.setattr(trainer_module, "AUTO_COMPILE_STEPS", 1)
     monkeypatch.setattr(trainer_module.shutil, "which", lambda name: name if name == "g++" else None)
     with pytest.warns(UserWarning, match=r"compilation failed \(RuntimeError\); training without it"):

@@ -17,7 +17,7 @@ import numpy as np
 from hallucade.data.column import checksums, header, position, write_all
 from hallucade.data.episode import Episode
 from hallucade.data.journal import JOURNAL, EpisodeRecord, journal_lines, read_journal
-from hallucade.data.lock import LOCK, lock_store
+from hallucade.data.lock import LOCK, lock_folder
 from hallucade.data.manifest import (
     MANIFEST,
     StoreColumn,
@@ -48,7 +48,7 @@ class StoreWriter:
             load_manifest(self.path)  # before the lock: it leaves a file, and this may be no store
         else:
             _make_folder(self.path)
-        self._lock = lock_store(self.path)
+        self._lock = _lock_store(self.path)
         try:
             if manifest is not None:
                 _create(self.path, manifest)
@@ -268,6 +268,16 @@ def _make_folder(path: Path) -> None:
         raise _refused(path, error) from error
     if found:
         raise StoreError(path, f"the folder is not empty: it holds {found[0]}", "choose another one, or resume")
+
+
+def _lock_store(path: Path) -> int:
+    try:
+        handle = lock_folder(path)
+    except OSError as error:
+        raise _refused(path, error) from error
+    if handle is None:
+        raise StoreError(path, "another process is writing to this store", "wait for it or stop it")
+    return handle
 
 
 def _create(path: Path, manifest: StoreManifest) -> None:

@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from hallucade.data.lock import LOCK, lock_folder
 from hallucade.training.checkpoint import CheckpointFolder
 
 CHECKPOINTS = "checkpoints"
@@ -18,6 +19,7 @@ class RunFolder:
         self.config = path / "config.json"
         self.metrics = path / "metrics.jsonl"
         self.tensorboard = path / "tensorboard"
+        self._lock: int | None = None  # file descriptor, while this process trains here
         self.checkpoints = CheckpointFolder(path / CHECKPOINTS, keep, milestone_every)
 
     def refuse_if_used(self) -> None:
@@ -26,13 +28,29 @@ class RunFolder:
         Raises:
             ValueError: the folder is not empty.
         """
-        if self.path.is_dir() and any(self.path.iterdir()):
+        if self.path.is_dir() and any(entry.name != LOCK for entry in self.path.iterdir()):
             raise ValueError(f"run folder {self.path} is not empty; resume it, or choose another")
 
-    def prepare(self, run_config: dict[str, Any]) -> None:
-        """Make the folder, sweep up after a killed writer, and write config.json."""
+    def claim(self, run_config: dict[str, Any]) -> None:
+        """Make the folder, keep other trainings out, sweep up after a killed writer, and write config.json.
+
+        Raises:
+            ValueError: another training is at work there.
+            OSError: the folder cannot be written to.
+        """
         self.path.mkdir(parents=True, exist_ok=True)
+        self._lock = lock_folder(self.path)
+        if self._lock is None:
+            raise ValueError(
+                f"run folder {self.path} is in use by another training; wait for it, stop it, or choose another"
+            )
         self.checkpoints.sweep()
         temporary = self.config.with_name(f"{self.config.name}.tmp")
         temporary.write_text(json.dumps(run_config, indent=2) + "\n", encoding="utf-8")
         os.replace(temporary, self.config)
+
+    def release(self) -> None:
+        """Let other trainings in; harmless when repeated."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None

@@ -164,12 +164,12 @@ class Trainer:
             resume: go on from the newest whole checkpoint; a run that has none yet starts.
 
         Raises:
-            ValueError: the run folder is not empty and `resume` is off, or memory does not suffice for one step.
+            ValueError: the run folder is not empty and `resume` is off, another training is at work there, or memory
+                does not suffice for one step.
             CheckpointError: a checkpoint cannot be written or read.
             TrainingDivergedError: losses stayed non-finite.
         """
-        self._claim_folder(resume)
-        with Interrupts() as interrupts:
+        with self._claimed_folder(resume), Interrupts() as interrupts:
             self.peak_memory = preflight(self._first_step, self.learner, self.fabric.device)
             if resume and self.run.checkpoints.steps():
                 self._restore()
@@ -355,13 +355,18 @@ class Trainer:
         except CheckpointError as failure:
             warnings.warn(str(failure), stacklevel=2)
 
-    def _claim_folder(self, resume: bool) -> None:
+    @contextlib.contextmanager
+    def _claimed_folder(self, resume: bool) -> Generator[None]:
         if not resume:
             self.run.refuse_if_used()
         ranks.wait(self.fabric)
         if self.fabric.is_global_zero:
-            self.run.prepare(self._run_config)
+            self.run.claim(self._run_config)
         ranks.wait(self.fabric)
+        try:
+            yield
+        finally:
+            self.run.release()
 
     def _open_logs(self) -> None:
         if not self.fabric.is_global_zero:
