@@ -1,5 +1,6 @@
 """Real play that dreams start from, kept beside the weights so that a run can be played from its folder alone."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -41,12 +42,14 @@ def prompt_of(episode: Episode, frames: int) -> Prompt:
 
 
 def save_prompts(folder: Path, prompts: Sequence[Prompt]) -> None:
-    """Write prompts of equal length into a run folder."""
+    """Write prompts of equal length into a run folder, whole or not at all."""
     columns = {"frames": np.stack([p.frames for p in prompts]), "actions": np.stack([p.actions for p in prompts])}
     states = [p.state for p in prompts if p.state is not None]
     if len(states) == len(prompts):
         columns["state"] = np.stack(states)
-    safetensors.numpy.save_file(columns, folder / PROMPTS)
+    temporary = folder / f"{PROMPTS}.tmp"
+    temporary.write_bytes(safetensors.numpy.save(columns))
+    os.replace(temporary, folder / PROMPTS)
 
 
 def load_prompts(folder: Path) -> tuple[Prompt, ...]:

@@ -2,6 +2,7 @@
 
 import importlib.util
 import inspect
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -29,12 +30,14 @@ def find_recipe(name: str) -> RunConfig:
 def _from_file(path: Path, function: str) -> RunConfig:
     if not path.is_file():
         raise ValueError(f"recipe file {path} does not exist")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
+    name = f"recipe_{path.stem}"  # no name that another module could have
+    spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses look up their annotations there
     spec.loader.exec_module(module)
-    own = {n: f for n, f in vars(module).items() if inspect.isfunction(f) and f.__module__ == path.stem}
+    own = {n: f for n, f in vars(module).items() if inspect.isfunction(f) and f.__module__ == name}
     recipe = own.get(function or path.stem)
     if recipe is None:
         names = [n for n in own if not n.startswith("_")]

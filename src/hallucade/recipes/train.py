@@ -1,9 +1,9 @@
 """Compose a run from its config: store, method, clips, callbacks, trainer."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -128,7 +128,17 @@ def check_same_run(config: RunConfig, run_folder: Path) -> None:
     checkpoints = CheckpointFolder(run_folder / CHECKPOINTS)
     if not checkpoints.steps():
         return
-    old, new = read_config(run_folder, checkpoints.load(weights_only=True)).to_json(), config.to_json()
-    differences = [f"{key} was {old[key]}, is {new[key]}" for key in new if old[key] != new[key]]
-    if differences:
-        raise ValueError(f"{run_folder} holds another run: {'; '.join(differences)}; choose another folder")
+    old = read_config(run_folder, checkpoints.load(weights_only=True))
+    found = list(differences(old.to_json(), config.to_json()))
+    if found:
+        raise ValueError(f"{run_folder} holds another run: {'; '.join(found)}; choose another folder")
+
+
+def differences(old: Any, new: Any, name: str = "") -> Iterator[str]:
+    """Say of every value that differs between two configs as JSON where it stands, what it was and what it is."""
+    if isinstance(old, dict) and isinstance(new, dict) and old.keys() == new.keys():
+        before, after = cast("dict[str, Any]", old), cast("dict[str, Any]", new)
+        for key in after:
+            yield from differences(before[key], after[key], f"{name}.{key}" if name else key)
+    elif old != new:
+        yield f"{name} was {old}, is {new}"
