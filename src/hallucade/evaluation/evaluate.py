@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from hallucade.data.store import EpisodeStore
 from hallucade.evaluation.game_check.pong import PongCheckConfig, evaluate_pong
-from hallucade.evaluation.recorded_clips import ClipCheckConfig, evaluate_clips
+from hallucade.evaluation.recorded_clips import ClipCheckConfig, check_same_game, evaluate_clips
 from hallucade.evaluation.result import Evaluation, Progress, silent
 from hallucade.rollout import World
 
@@ -35,6 +35,7 @@ def evaluate(
     if world.game == PONG:
         checks.append(lambda report: evaluate_pong(world, pong, report))
     if store is not None:
+        check_same_game(world, store)  # before minutes of dreaming
         checks.append(lambda report: evaluate_clips(world, store, clips, report))
     if not checks:
         raise ValueError(f"no simulator knows the game {world.game!r}; pass a store with recorded clips to judge by")

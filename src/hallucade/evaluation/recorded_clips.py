@@ -54,7 +54,7 @@ def evaluate_clips(
             enough.
     """
     config = config or ClipCheckConfig()
-    _check_same_game(world, store)
+    check_same_game(world, store)
     window = config.prompt_frames + config.horizon
     windows = ClipWindows(store, world.actions, frames=window, batch=config.clips, seed=config.seed, split=SPLIT)
     frames, rows = windows.gather(windows.ids_at(0))
@@ -81,7 +81,12 @@ def evaluate_clips(
     return Evaluation(metrics, (_plot(metrics, config.horizons),), (video,), {"Clips": protocol})
 
 
-def _check_same_game(world: World, store: EpisodeStore) -> None:
+def check_same_game(world: World, store: EpisodeStore) -> None:
+    """Refuse a store that the world cannot be judged by.
+
+    Raises:
+        ValueError: other pictures or other actions.
+    """
     if store.frame_size != world.frame_size:
         have, want = ("x".join(map(str, size)) for size in (store.frame_size, world.frame_size))
         raise ValueError(f"the store holds {have} pixels, the model dreams {want}; record or import at that size")

@@ -32,6 +32,7 @@ MANIFEST = "manifest.json"
 LATEST = "latest"
 MANIFEST_LIMIT = 1 << 20  # bytes; a longer one is not ours
 CHUNK = 1 << 22  # bytes a write
+REMEDY = "restore it from a copy"
 
 
 class CheckpointError(ValueError):
@@ -254,18 +255,20 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
     if not folder.is_dir():
         raise CheckpointError(f"there is no checkpoint at {folder}")
     if not _is_plain(path) or path.stat().st_size > MANIFEST_LIMIT:
-        raise CheckpointError(f"{folder} is not a whole checkpoint: it has no usable {MANIFEST}")
+        raise CheckpointError(f"{folder} is not a whole checkpoint: it has no usable {MANIFEST}; {REMEDY}")
     manifest = _decode(path, path.read_bytes())
     if manifest.get("format") != FORMAT:
-        raise CheckpointError(f"{folder} is not a {FORMAT}: its {MANIFEST} says {manifest.get('format')!r}")
+        raise CheckpointError(
+            f"{folder} is not a {FORMAT}: its {MANIFEST} says {manifest.get('format')!r}; give a run folder"
+        )
     version = manifest.get("version")
     if isinstance(version, int) and version > VERSION:
         raise NewerFormatError(f"{folder} has format {version}, this version reads up to {VERSION}; update hallucade")
     if manifest.pop("sha256", None) != _seal(manifest):
-        raise CheckpointError(f"{path} is damaged: it does not match its own hash")
+        raise CheckpointError(f"{path} is damaged: it does not match its own hash; {REMEDY}")
     types_fit = isinstance(manifest.get("files"), dict) and isinstance(manifest.get("step"), int)
     if version != VERSION or not types_fit:
-        raise CheckpointError(f"{path} is damaged: version, step or files are missing or of the wrong type")
+        raise CheckpointError(f"{path} is damaged: version, step or files are missing or of the wrong type; {REMEDY}")
     return manifest
 
 
@@ -277,14 +280,16 @@ def _read(folder: Path, name: str, files: dict[str, Any]) -> bytes:
     """Read a file that the manifest lists, and compare size and hash with it."""
     path, listed = folder / name, files.get(name)
     if not isinstance(listed, dict) or not _is_plain(path):
-        raise CheckpointError(f"{folder} is incomplete: {name} is missing")
+        raise CheckpointError(f"{folder} is incomplete: {name} is missing; {REMEDY}")
     entry = cast("dict[str, Any]", listed)
     size = path.stat().st_size
     if size != entry.get("size"):  # before reading: a foreign file may be huge
-        raise CheckpointError(f"{path} is damaged: it has {size} bytes, its manifest says {entry.get('size')}")
+        raise CheckpointError(
+            f"{path} is damaged: it has {size} bytes, its manifest says {entry.get('size')}; {REMEDY}"
+        )
     content = path.read_bytes()
     if hashlib.sha256(content).hexdigest() != entry.get("sha256"):
-        raise CheckpointError(f"{path} is damaged: its content does not match the hash in its manifest")
+        raise CheckpointError(f"{path} is damaged: its content does not match the hash in its manifest; {REMEDY}")
     return content
 
 
@@ -292,7 +297,7 @@ def _unpack(folder: Path, name: str, files: dict[str, Any]) -> dict[str, Tensor]
     try:
         return safetensors.torch.load(_read(folder, name, files))
     except SafetensorError as error:
-        raise CheckpointError(f"{folder / name} is not a safetensors file: {error}") from error
+        raise CheckpointError(f"{folder / name} is not a safetensors file ({error}); {REMEDY}") from error
 
 
 def _parse(folder: Path, name: str, files: dict[str, Any]) -> dict[str, Any]:
@@ -303,9 +308,9 @@ def _decode(path: Path, content: bytes) -> dict[str, Any]:
     try:
         data = json.loads(content)
     except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path} is damaged: it is not JSON") from error
+        raise CheckpointError(f"{path} is damaged: it is not JSON; {REMEDY}") from error
     if not isinstance(data, dict):
-        raise CheckpointError(f"{path} is damaged: it is not a JSON object")
+        raise CheckpointError(f"{path} is damaged: it is not a JSON object; {REMEDY}")
     return cast("dict[str, Any]", data)
 
 
