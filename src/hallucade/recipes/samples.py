@@ -1,7 +1,6 @@
 """Sample videos during training: real play above the dream of the same actions."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -46,8 +45,3 @@ def real_and_dream(world: World, episodes: Sequence[Episode], prompt_frames: int
         shown = np.concatenate([np.asarray(episode.frames)[:p], imagined])
         columns.append(stack_rows({"real": real, "dream": overlay_keys(shown, world.actions, rows, scale)}))
     return np.concatenate(columns, 2)
-
-
-def with_prompts(world: World, episodes: Sequence[Episode], prompt_frames: int) -> World:
-    """Return the world with the starts of these episodes as its prompts."""
-    return replace(world, prompts=tuple(prompt_of(episode, prompt_frames) for episode in episodes))
