@@ -12,6 +12,7 @@ from hallucade.recipes.console import counting, say, staged
 from hallucade.recipes.load import load, run_facts
 from hallucade.recipes.registry import find_recipe
 from hallucade.recipes.train import find_or_record, train
+from hallucade.rollout import World
 
 RECIPE = "pong_micro"
 SHOWN = (
@@ -49,12 +50,17 @@ def demo(folder: Path, *, host: str = "127.0.0.1", port: int = 8000) -> None:
     say(f"    from nothing to here in {(time.monotonic() - started) / 60:.1f} minutes")
     if sys.stdout.isatty():
         say("4/4 play: press Ctrl-C to end")
-        try:
-            serve(world, host=host, port=port, ready=announce)
-        except PortInUse:  # no reason to stop after minutes of work
-            serve(world, host=host, port=0, ready=announce)
+        open_page(world, host, port)
     else:
         say(f"4/4 play it: hallucade play {run}")
+
+
+def open_page(world: World, host: str, port: int) -> None:
+    """Serve until Ctrl-C; a port in use is no reason to stop after minutes of work, so that any other will do."""
+    try:
+        serve(world, host=host, port=port, ready=announce)
+    except PortInUse:
+        serve(world, host=host, port=0, ready=announce)
 
 
 def announce(url: str) -> None:
