@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.measurement import Measurement
+from benchmarks.measurement import Details, Measurement
 from hallucade.recipes.load import load
 from hallucade.rollout import Session
 
@@ -24,11 +24,12 @@ def main() -> None:
         session.step(row)
         times[frame] = time.perf_counter() - start
         memory[frame] = resident_bytes()
-    first, last = np.median(times[PART : 2 * PART]), np.median(times[-PART:])
-    grown = (memory[-1] - memory[2 * PART]) / 2**20
-    details = {"frames": FRAMES, "ms_at_start": 1e3 * first, "ms_at_end": 1e3 * last}
-    Measurement("time_per_frame_growth", last / first, "ratio", details).print()
-    Measurement("memory_growth", grown, "MiB", {"frames": FRAMES - 2 * PART, "mib_at_end": memory[-1] / 2**20}).print()
+    first, last = float(np.median(times[PART : 2 * PART])), float(np.median(times[-PART:]))
+    grown = float(memory[-1] - memory[2 * PART]) / 2**20
+    time_details: Details = {"frames": FRAMES, "ms_at_start": 1e3 * first, "ms_at_end": 1e3 * last}
+    Measurement("time_per_frame_growth", last / first, "ratio", time_details).print()
+    memory_details: Details = {"frames": FRAMES - 2 * PART, "mib_at_end": float(memory[-1]) / 2**20}
+    Measurement("memory_growth", grown, "MiB", memory_details).print()
 
 
 def resident_bytes() -> int:
