@@ -15,7 +15,7 @@ READY := .venv/.ready
 
 # Spinning OpenMP threads make small kernels several times slower on a busy machine.
 test test-all: export OMP_NUM_THREADS := 1
-test test-all bench: export OMP_WAIT_POLICY := PASSIVE
+test test-all: export OMP_WAIT_POLICY := PASSIVE
 
 help:
 	@echo "make demo      record, train, judge and play Pong inside a neural network"
