@@ -7,29 +7,40 @@ import numpy as np
 
 from benchmarks.measurement import Details, Measurement
 from hallucade.recipes.load import load
-from hallucade.rollout import Session
+from hallucade.rollout import Session, World
 
 FRAMES = 10_000
-PART = 1_000  # frames at the start and at the end that are compared
+SETTLED = 2_000  # frames after which memory is compared
+COMPARED = 500  # frames of the old session and of a fresh one, taken in turns: a noisy machine slows both
 
 
 def main() -> None:
     world = load()
-    session = Session(world, world.prompts[0])
     rows = np.random.default_rng(0).integers(0, 3, (FRAMES, world.actions.size)).astype(np.float32)
-    times = np.empty(FRAMES)
-    memory = np.empty(FRAMES)
+    session = Session(world, world.prompts[0])
+    settled = 0
     for frame, row in enumerate(rows):
-        start = time.perf_counter()
         session.step(row)
-        times[frame] = time.perf_counter() - start
-        memory[frame] = resident_bytes()
-    first, last = float(np.median(times[PART : 2 * PART])), float(np.median(times[-PART:]))
-    grown = float(memory[-1] - memory[2 * PART]) / 2**20
-    time_details: Details = {"frames": FRAMES, "ms_at_start": 1e3 * first, "ms_at_end": 1e3 * last}
-    Measurement("time_per_frame_growth", last / first, "ratio", time_details).print()
-    memory_details: Details = {"frames": FRAMES - 2 * PART, "mib_at_end": float(memory[-1]) / 2**20}
-    Measurement("memory_growth", grown, "MiB", memory_details).print()
+        if frame == SETTLED:
+            settled = resident_bytes()
+    grown = (resident_bytes() - settled) / 2**20
+    Measurement("memory_growth", grown, "MiB", {"frames": FRAMES - SETTLED}).print()
+    old, fresh = in_turns(world, session, rows[:COMPARED])
+    details: Details = {"frames": FRAMES, "ms_old": 1e3 * old, "ms_fresh": 1e3 * fresh}
+    Measurement("time_per_frame_growth", old / fresh, "ratio", details).print()
+
+
+def in_turns(world: World, old: Session, rows: np.ndarray) -> tuple[float, float]:
+    """Return the median seconds a frame of an old session and of a fresh one, stepped in turns."""
+    sessions = (old, Session(world, world.prompts[0]))
+    seconds = np.empty((len(rows), 2))
+    for turn, row in enumerate(rows):
+        for which, session in enumerate(sessions):
+            start = time.perf_counter()
+            session.step(row)
+            seconds[turn, which] = time.perf_counter() - start
+    medians = np.median(seconds, axis=0)
+    return float(medians[0]), float(medians[1])
 
 
 def resident_bytes() -> int:
