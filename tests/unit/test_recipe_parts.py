@@ -19,12 +19,12 @@ from hallucade.data.pictures import overlay_keys
 from hallucade.data.store import EpisodeStore
 from hallucade.models.unet import UNetConfig
 from hallucade.objectives.next_frame import NextFrameConfig
-from hallucade.recipes.load import export, load, read_config, run_facts
+from hallucade.recipes.load import export, load, make_world, read_config, run_facts
 from hallucade.recipes.prompts import PROMPTS, load_prompts, prompt_of, save_prompts, validation_episodes
 from hallucade.recipes.registry import RECIPES, find_recipe
 from hallucade.recipes.run_config import RunConfig, Source
 from hallucade.recipes.samples import SampleVideos, real_and_dream
-from hallucade.recipes.train import differences, find_or_record, make_world
+from hallucade.recipes.train import differences, find_or_record
 from hallucade.rollout import Prompt, World
 from hallucade.training.checkpoint import Checkpoint, CheckpointError, read_checkpoint, write_checkpoint
 from hallucade.training.curriculum import Stage

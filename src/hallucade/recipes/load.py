@@ -2,16 +2,19 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
+from hallucade.models.base import WorldModel
 from hallucade.recipes.prompts import PROMPTS, load_prompts
 from hallucade.recipes.registry import RECIPES as RECIPES  # imports every config class that a run can name
 from hallucade.recipes.run_config import RunConfig
 from hallucade.rollout import World
+from hallucade.tokenizers.base import Tokenizer
 from hallucade.training.checkpoint import (
     Checkpoint,
     CheckpointError,
@@ -73,6 +76,13 @@ def build_world(
     both = nn.ModuleDict({"tokenizer": tokenizer, "model": model})
     load_tensors(both, weights, folder)
     both.eval().requires_grad_(False).to(device or default_device())
+    return replace(make_world(config, tokenizer, model), prompts=load_prompts(folder))
+
+
+def make_world(config: RunConfig, tokenizer: Tokenizer, model: WorldModel[Any]) -> World:
+    """Wrap a tokenizer and a model of a run as a world without prompts."""
+    source = config.source
+    assert source is not None
     return World(
         tokenizer=tokenizer,
         model=model,
@@ -81,7 +91,6 @@ def build_world(
         frame_size=source.frame_size,
         fps=source.fps,
         game=source.game,
-        prompts=load_prompts(folder),
     )
 
 

@@ -11,13 +11,11 @@ from hallucade.data.clips import ClipWindows
 from hallucade.data.recorder import Progress, record
 from hallucade.data.store import EpisodeStore
 from hallucade.methods.pretrain import Pretrain
-from hallucade.models.base import WorldModel
-from hallucade.recipes.load import read_config
+from hallucade.recipes.load import make_world, read_config
 from hallucade.recipes.prompts import PROMPTS, prompt_of, save_prompts, validation_episodes
 from hallucade.recipes.run_config import RunConfig, Source
 from hallucade.recipes.samples import SAMPLES, SampleVideos
-from hallucade.rollout import Prompt, World
-from hallucade.tokenizers.base import Tokenizer
+from hallucade.rollout import Prompt
 from hallucade.training.checkpoint import CheckpointFolder
 from hallucade.training.curriculum import StagedClips
 from hallucade.training.run_folder import CHECKPOINTS
@@ -102,21 +100,6 @@ def make_clips(config: RunConfig, store: EpisodeStore) -> StagedClips:
         for s in config.stages
     ]
     return StagedClips(config.stages, sources)
-
-
-def make_world(config: RunConfig, tokenizer: Tokenizer, model: WorldModel[Any]) -> World:
-    """Wrap a model in training as a world without prompts."""
-    source = config.source
-    assert source is not None
-    return World(
-        tokenizer=tokenizer,
-        model=model,
-        sampler=config.sampler.build(),
-        actions=source.actions,
-        frame_size=source.frame_size,
-        fps=source.fps,
-        game=source.game,
-    )
 
 
 def check_same_run(config: RunConfig, run_folder: Path) -> None:
