@@ -18,6 +18,8 @@ from torch import Tensor
 
 from hallucade.config import Config
 
+Turn = Literal["left", "right", "up", "down"]  # where the view goes; the picture moves the other way
+
 # Keys that a player holds by accident at the same time, and that then cancel: (axis, sign).
 DIRECTIONS = {
     "ArrowUp": ("vertical", -1),
@@ -37,6 +39,7 @@ class Button(Config):
 
     name: str
     keys: tuple[str, ...] = ()  # any of them presses the button
+    turns: Turn | None = None  # where it turns the view while held; `hallucade validate` checks it in the pictures
 
     @property
     def features(self) -> int:
@@ -86,6 +89,7 @@ class Axis(Config):
     kind: Literal["value", "delta"] = "value"
     negative_keys: tuple[str, ...] = ()  # any of them sets `low`
     positive_keys: tuple[str, ...] = ()  # any of them sets `high`
+    turns: Turn | None = None  # where a positive value turns the view; `hallucade validate` checks it in the pictures
 
     def __post_init__(self) -> None:
         if not (np.isfinite(self.low) and np.isfinite(self.high) and self.low < self.high):
