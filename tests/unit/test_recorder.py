@@ -141,13 +141,13 @@ def test_other_settings_are_refused_by_name(tmp_path: Path) -> None:
     before = contents(path)
     with pytest.raises(StoreError, match="not empty"):
         record_dots(CONFIG, path)
-    with pytest.raises(StoreError, match="it was recorded with seed 3, not 4; resume with the same settings"):
+    with pytest.raises(StoreError, match="it was made with seed 3, not 4; resume with the same settings"):
         record_dots(replace(CONFIG, seed=4, frames=200), path, resume=True)
-    with pytest.raises(StoreError, match="it was recorded with episode_length 6, not 7"):
+    with pytest.raises(StoreError, match="it was made with episode_length 6, not 7"):
         record_dots(replace(CONFIG, episode_length=7), path, resume=True)
     faster = DotGame()
     faster.fps = 20.0
-    with pytest.raises(StoreError, match=r"it was recorded with fps 15\.0, not 20\.0"):
+    with pytest.raises(StoreError, match=r"it was made with fps 15\.0, not 20\.0"):
         record_game(CONFIG, faster, DotBot, path, resume=True)
     assert contents(path) == before
 

@@ -28,6 +28,8 @@ class EpisodeRecord:
     split: str  # "train" or "validation"
     seed: int | None  # that the game was started from
     crc32: dict[str, list[int]]  # a column's checksums, one a block of `column.BLOCK` bytes
+    name: str = ""  # of the episode in the source that it comes from; a source's episode may be cut into several
+    notes: tuple[str, ...] = ()  # what an importer cut, clipped or repaired
 
     @property
     def frames(self) -> int:
@@ -39,7 +41,8 @@ def journal_lines(records: Iterable[EpisodeRecord]) -> bytes:
     """Return the lines that commit `records`."""
     lines: list[bytes] = []
     for record in records:
-        body = json.dumps(vars(record), separators=(",", ":")).encode()[:-1]
+        known = {key: value for key, value in vars(record).items() if key not in ("name", "notes") or value}
+        body = json.dumps(known, separators=(",", ":")).encode()[:-1]
         lines.append(body + _SEAL + b'%08x"}\n' % zlib.crc32(body))
     return b"".join(lines)
 
@@ -70,10 +73,16 @@ def read_journal(path: Path, closed_episodes: int) -> tuple[tuple[EpisodeRecord,
 def _records(path: Path, lines: list[bytes]) -> tuple[EpisodeRecord, ...]:
     rows: list[dict[str, Any]] = json.loads(b"[" + b",".join(lines) + b"]")
     try:
-        records = tuple(EpisodeRecord(**{k: v for k, v in row.items() if k != "line"}) for row in rows)
+        records = tuple(_record(row) for row in rows)
     except TypeError as error:
         what = f"a line is not an episode of format 1 ({error})"
         raise StoreError(path / JOURNAL, what, "record or import the store again") from error
     if any(min(r.shard, r.frame_offset, r.action_offset, r.length - 1) < 0 for r in records):
         raise StoreError(path / JOURNAL, "an episode has a negative offset or no action", "record the store again")
     return records
+
+
+def _record(row: dict[str, Any]) -> EpisodeRecord:
+    del row["line"]
+    row["notes"] = tuple(row.get("notes", ()))
+    return EpisodeRecord(**row)

@@ -89,6 +89,7 @@ class StoreManifest(Config):
     settings: dict[str, int | float | str] = field(default_factory=dict[str, int | float | str])  # must fit to resume
     validation_share: float = 0.05  # of the episodes, see `split_of`
     shard_bytes: int = 2**28  # a shard is full when its files together reach this size
+    notes: tuple[str, ...] = ()  # on the store as a whole, such as episodes of the source that could not be read
     closed_episodes: int = 0  # episodes when a writer last closed: fewer in the journal means that it was cut
 
     def __post_init__(self) -> None:
@@ -118,6 +119,20 @@ class StoreManifest(Config):
     def closed_at(self, episodes: int) -> "StoreManifest":
         """Return the manifest of a store that was closed holding `episodes`."""
         return replace(self, closed_episodes=episodes)
+
+
+def refuse_other(path: Path, there: StoreManifest, wanted: StoreManifest) -> None:
+    """Refuse to continue a store of something else.
+
+    Raises:
+        StoreError: names what differs.
+    """
+    here, now = there.to_json(), wanted.to_json()
+    before, after = {**here, **here["settings"]}, {**now, **now["settings"]}
+    for name in (*wanted.settings, "actions", "columns", "fps", "state_names"):
+        if before.get(name) != after[name]:
+            what = f"it was made with {name} {before.get(name)!r}, not {after[name]!r}"
+            raise StoreError(path, what, "resume with the same settings, or write into another folder")
 
 
 def split_of(index: int, validation_share: float) -> str:

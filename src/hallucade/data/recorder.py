@@ -13,7 +13,7 @@ from jaxtyping import Int64
 
 from hallucade.config import Config
 from hallucade.data.episode import Episode
-from hallucade.data.manifest import MANIFEST, StoreColumn, StoreError, StoreManifest
+from hallucade.data.manifest import MANIFEST, StoreColumn, StoreManifest, refuse_other
 from hallucade.data.store import EpisodeStore
 from hallucade.data.writer import StoreWriter
 from hallucade.games.base import Bot, VectorGame
@@ -106,7 +106,7 @@ def record_game(
     manifest = reel.manifest(command)
     fresh = not (resume and (path / MANIFEST).exists())
     with StoreWriter(path, manifest if fresh else None) as writer:
-        _check_same(path, writer.manifest, manifest)
+        refuse_other(path, writer.manifest, manifest)
         while len(writer) < config.episodes:
             _record_batch(config, bots, reel, writer, progress)
     return EpisodeStore(path)
@@ -180,17 +180,3 @@ class Reel:
         """Return the first n games as episodes; views that the next batch overwrites."""
         columns = zip(self.frames[:n], self.actions[:n], self.rewards[:n], self.state[:n], strict=True)
         return [Episode(*episode) for episode in columns]
-
-
-def _check_same(path: Path, there: StoreManifest, wanted: StoreManifest) -> None:
-    """Refuse to continue a recording of something else.
-
-    Raises:
-        StoreError: names what differs.
-    """
-    here, now = there.to_json(), wanted.to_json()
-    before, after = {**here, **here["settings"]}, {**now, **now["settings"]}
-    for name in (*wanted.settings, "actions", "columns", "fps", "state_names"):
-        if before.get(name) != after[name]:
-            what = f"it was recorded with {name} {before.get(name)!r}, not {after[name]!r}"
-            raise StoreError(path, what, "resume with the same settings, or record into another folder")

@@ -8,6 +8,7 @@ import contextlib
 import os
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from io import FileIO
 from pathlib import Path
 from types import TracebackType
@@ -78,6 +79,8 @@ class StoreWriter:
         episodes: Sequence[Episode],
         seeds: Sequence[int] | None = None,
         splits: Sequence[str] | None = None,
+        names: Sequence[str] | None = None,
+        notes: Sequence[tuple[str, ...]] | None = None,
     ) -> None:
         """Commit episodes in order: they are in the store when this returns.
 
@@ -85,6 +88,8 @@ class StoreWriter:
             episodes: all with the columns of the manifest.
             seeds: that the games were started from, one an episode.
             splits: "train" or "validation", one an episode; by default `split_of` decides.
+            names: of the episodes in the source that they come from.
+            notes: what an importer cut, clipped or repaired, of each episode.
         Raises:
             ValueError: an episode that does not fit the manifest; nothing of this call is in the store.
             StoreError: the disk is full or failing; the store holds the first ``len(writer)`` episodes, all whole.
@@ -94,15 +99,19 @@ class StoreWriter:
         first, share = len(self.episodes), self.manifest.validation_share
         splits = splits if splits is not None else [split_of(first + i, share) for i in range(len(rows))]
         known_seeds = seeds if seeds is not None else [None] * len(rows)
+        names = names if names is not None else [""] * len(rows)
+        notes = notes if notes is not None else [()] * len(rows)
         try:
             records: list[EpisodeRecord] = []
-            for columns, split, seed in zip(rows, splits, known_seeds, strict=True):
+            for columns, *facts in zip(rows, splits, known_seeds, names, notes, strict=True):
                 if self._shard.would_overflow(columns, self.manifest.shard_bytes):
                     self._commit(records)
                     records = []
                     self._shard.close()
                     self._shard = self._open_shard(self._shard.index + 1, NO_ROWS)
-                records.append(EpisodeRecord(*self._shard.append(columns), split, seed, _checksums(columns)))
+                split, seed, name, note = facts
+                place = self._shard.append(columns)
+                records.append(EpisodeRecord(*place, split, seed, _checksums(columns), name, note))
             self._commit(records)
         except OSError as error:
             self._roll_back()
@@ -111,6 +120,21 @@ class StoreWriter:
         except BaseException:  # Ctrl-C above all: leave nothing half behind
             self._roll_back()
             raise
+
+    def remark(self, note: str) -> None:
+        """Keep a note on the store as a whole, once: an episode of the source that could not be read, for example.
+
+        Raises:
+            StoreError: the disk is full or failing; the store is as it was.
+        """
+        if note in self.manifest.notes:
+            return
+        manifest = replace(self.manifest, notes=(*self.manifest.notes, note))
+        try:
+            save_manifest(self.path, manifest)
+        except OSError as error:
+            raise _refused(self.path, error) from error
+        self.manifest = manifest
 
     def close(self) -> None:
         """Finish the store's files and release the lock; harmless when repeated.

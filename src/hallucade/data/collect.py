@@ -1,0 +1,314 @@
+"""Reads the episodes of a source side by side and writes them in order: what `import` and `record` both do.
+
+The store depends on the source and the conversion alone: any number of workers, on this machine or on a cluster, an
+interruption and a resumption, all give the same bytes.
+"""
+
+import json
+import multiprocessing
+import os
+import signal
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from functools import cached_property, partial
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal, Protocol, cast, runtime_checkable
+
+from hallucade.config import Config
+from hallucade.data.conversion import Conversion, ConversionConfig, Converted
+from hallucade.data.episode import Episode
+from hallucade.data.manifest import MANIFEST, StoreColumn, StoreError, StoreManifest, refuse_other, split_of
+from hallucade.data.source import EpisodeSource, SourceConfig, SourceError
+from hallucade.data.store import EpisodeStore
+from hallucade.data.writer import StoreWriter
+
+AHEAD = 2  # episodes a worker that are read before they are needed
+Progress = Callable[[int, int], None]  # (episodes of the source that are done, episodes)
+
+
+@dataclass(frozen=True)
+class Read:
+    """One episode of a source, read and converted."""
+
+    name: str
+    converted: Converted
+    split: str | None
+    seed: int | None
+
+
+@dataclass(frozen=True)
+class Refused:
+    """One episode of a source that cannot be read."""
+
+    name: str
+    path: str
+    what: str
+    remedy: str
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Reads and converts an episode by name; travels to other processes as the two configs."""
+
+    source: SourceConfig
+    conversion: ConversionConfig
+
+    @cached_property
+    def opened(self) -> EpisodeSource:
+        """The source, opened once in each process."""
+        return self.source.build()
+
+    @cached_property
+    def convert(self) -> Conversion:
+        """The conversion of this source's episodes."""
+        return Conversion(self.conversion, self.opened.actions, self.opened.fps)
+
+    def __call__(self, name: str) -> Read | Refused:
+        try:
+            foreign = self.opened.read(name)
+            return Read(name, self.convert(foreign), foreign.split, foreign.seed)
+        except SourceError as error:
+            return Refused(name, str(error.path), error.what, error.remedy)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"source": self.source, "conversion": self.conversion}
+
+
+@runtime_checkable
+class Executor(Protocol):
+    """Reads many episodes, in the order of their names."""
+
+    def __call__(self, reader: Reader, names: Sequence[str]) -> Iterator[Read | Refused]: ...
+
+
+@dataclass(frozen=True)
+class Collection:
+    """What came of it."""
+
+    store: EpisodeStore
+    refused: tuple[Refused, ...]  # left out, with the policy "skip"
+    empty: tuple[str, ...]  # episodes of the source of which nothing was kept
+
+
+def collect(
+    source: SourceConfig,
+    path: str | os.PathLike[str],
+    conversion: ConversionConfig = ConversionConfig(),  # noqa: B008 - frozen
+    *,
+    executor: Executor | None = None,
+    damage: Literal["raise", "skip"] = "raise",
+    limit: int | None = None,
+    validation_share: float = 0.05,
+    resume: bool = False,
+    command: str = "",
+    progress: Progress | None = None,
+) -> Collection:
+    """Read a source into the store at `path` and open it.
+
+    Args:
+        source: where the episodes come from.
+        path: a folder that is absent or empty, unless `resume`.
+        conversion: rate, size, and what is cut.
+        executor: who reads; by default this process, one episode after the other.
+        damage: what to do about an episode that cannot be read: stop, or leave it out and say so in the manifest.
+        limit: take only so many episodes, the first ones; a resumed collection may take more.
+        validation_share: of the episodes, where the source has no split of its own.
+        resume: continue what is there; absent counts as nothing yet.
+        command: the command line that asked for it, kept with the data.
+        progress: called after each episode of the source.
+
+    Raises:
+        SourceError: the source cannot be read, or with the policy "raise" one of its episodes; what came before is
+            kept.
+        StoreError: the folder is not empty, or holds something else, or the disk is full.
+        ValueError: the source has nothing to read, or an episode differs from the first in size or columns.
+    """
+    reader = Reader(source, conversion)
+    opened = reader.opened
+    names = list(opened.episodes[:limit])
+    if not names:
+        raise SourceError(opened.origin, "there is no episode to read", "check the path and the filters")
+    about = partial(_manifest, reader, validation_share, command)
+    with Collector(Path(path), about, names, resume) as collector:
+        for number, read in enumerate((executor or serial)(reader, names[collector.first :]), collector.first + 1):
+            collector.take(read, damage)
+            if progress is not None:
+                progress(number, len(names))
+        if collector.writer is None:
+            raise SourceError(
+                opened.origin, "nothing of it was kept", "; ".join(collector.why[:3]) or "check the source"
+            )
+    return Collection(EpisodeStore(path), tuple(collector.refused), tuple(collector.empty))
+
+
+class Collector:
+    """Writes what was read; the store is made with the first episode, which says what columns there are."""
+
+    def __init__(
+        self, path: Path, about: Callable[[Episode], StoreManifest], names: Sequence[str], resume: bool
+    ) -> None:
+        self._path, self._about, self._names = path, about, names
+        self._positions = {name: i for i, name in enumerate(names)}
+        self.writer: StoreWriter | None = None
+        self.refused: list[Refused] = []
+        self.empty: list[str] = []
+        self.why: list[str] = []  # nothing was kept
+        self.first = self._done = 0  # names that are done, and stretches of the next one that are in the store already
+        if resume and (path / MANIFEST).exists():
+            self._resume(StoreWriter(path))
+        elif path.is_dir() and any(path.iterdir()) and not resume:
+            raise StoreError(path, "the folder is not empty", "choose another one, or resume")
+
+    def __enter__(self) -> "Collector":
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        if self.writer is not None:
+            self.writer.__exit__(*error)
+
+    def take(self, read: Read | Refused, damage: Literal["raise", "skip"]) -> None:
+        """Commit one episode of the source, or refuse it."""
+        if isinstance(read, Refused):
+            self._refuse(read, damage)
+            return
+        episodes = read.converted.episodes
+        if not episodes:
+            self.empty.append(read.name)
+            self.why += read.converted.notes
+            return
+        try:
+            self._commit(read, episodes)
+        except StoreError:
+            raise
+        except ValueError as error:
+            what = f"episode {read.name!r} does not fit the ones before: {error}"
+            remedy = "give --size, or import what differs into a store of its own"
+            self._refuse(Refused(read.name, str(self._path), what, remedy), damage)
+
+    def _commit(self, read: Read, episodes: Sequence[Episode]) -> None:
+        if self.writer is None:
+            self.writer = StoreWriter(self._path, self._about(episodes[0]))
+            self._remark(*self.refused)
+        elif len(self.writer) and self._done:
+            refuse_other(self._path, self.writer.manifest, self._about(episodes[0]))
+        done, self._done = self._done, 0
+        n = len(episodes)
+        share = self.writer.manifest.validation_share
+        split = read.split or split_of(self._positions[read.name], share)
+        notes = [read.converted.notes, *[()] * (n - 1)]
+        self.writer.append(
+            episodes[done:], [read.seed] * (n - done), [split] * (n - done), [read.name] * (n - done), notes[done:]
+        )
+
+    def _refuse(self, refused: Refused, damage: Literal["raise", "skip"]) -> None:
+        if damage == "raise":
+            raise SourceError(
+                refused.path, refused.what, f"{refused.remedy} (or leave such episodes out: --damage skip)"
+            )
+        self.refused.append(refused)
+        self.why.append(refused.what)
+        self._remark(refused)
+
+    def _remark(self, *refused: Refused) -> None:
+        if self.writer is not None:
+            for one in refused:
+                self.writer.remark(f"{one.name} was left out: {one.path}: {one.what}")
+
+    def _resume(self, writer: StoreWriter) -> None:
+        """Go on with the last episode of the source that left something: a commit may have been cut in its middle."""
+        self.writer = writer
+        if not writer.episodes:
+            return
+        last = writer.episodes[-1].name
+        if last not in self._positions:
+            writer.close()
+            raise StoreError(
+                self._path,
+                f"it holds an episode {last!r} that is not to be read now",
+                "use another folder, or no --limit",
+            )
+        self.first = self._positions[last]
+        self._done = Counter(record.name for record in writer.episodes)[last]
+
+
+def serial(reader: Reader, names: Sequence[str]) -> Iterator[Read | Refused]:
+    """Read in this process."""
+    return map(reader, names)
+
+
+@dataclass(frozen=True)
+class Processes:
+    """Reads in processes of this machine, a few episodes ahead of the writer."""
+
+    workers: int
+
+    def __call__(self, reader: Reader, names: Sequence[str]) -> Iterator[Read | Refused]:
+        context = multiprocessing.get_context("spawn")  # a fork of a process with threads may hang
+        pool = ProcessPoolExecutor(self.workers, context, _start_worker, (reader,))
+        try:
+            left = iter(names)
+            running: deque[Future[Read | Refused]] = deque()
+            running.extend(pool.submit(_work, name) for name in islice(left, self.workers * AHEAD))
+            while running:
+                yield running.popleft().result()
+                running.extend(pool.submit(_work, name) for name in islice(left, 1))
+        except BrokenProcessPool as error:
+            raise MemoryError("a reading process was killed, most likely for want of memory") from error
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def executor_of(workers: int | None, episodes: int) -> Executor:
+    """Return the executor for a number of workers; None is one a core, at most one an episode."""
+    wanted = min(workers or os.cpu_count() or 1, episodes)
+    return serial if wanted <= 1 else Processes(wanted)
+
+
+_reader: Reader | None = None  # of this worker process
+
+
+def _start_worker(reader: Reader) -> None:
+    global _reader
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends its workers
+    _reader = reader
+
+
+def _work(name: str) -> Read | Refused:
+    assert _reader is not None
+    return _reader(name)
+
+
+def _manifest(reader: Reader, validation_share: float, command: str, episode: Episode) -> StoreManifest:
+    """Describe the store whose first episode this is."""
+    source = reader.opened
+    columns = {"frames": episode.frames, "actions": episode.actions}
+    columns |= {} if episode.rewards is None else {"rewards": episode.rewards}
+    columns |= {} if episode.state is None else {"state": episode.state}
+    columns |= {f"extras.{name}": extra for name, extra in episode.extras.items()}
+    return StoreManifest(
+        actions=reader.convert.actions,
+        columns=tuple(StoreColumn.like(name, column) for name, column in columns.items()),
+        fps=reader.convert.fps,
+        state_names=source.state_names,
+        game=source.game,
+        source=source.origin,
+        licence=source.licence,
+        command=command,
+        settings={**_flat(reader.source, "source."), **_flat(reader.conversion, "")},
+        validation_share=validation_share,
+    )
+
+
+def _flat(config: Config, prefix: str) -> dict[str, int | float | str]:
+    """Return a config as settings of a manifest: scalars, and JSON for the rest."""
+    plain: dict[str, Any] = config.to_json()
+    return {
+        f"{prefix}{key}": cast("int | float | str", value)
+        if isinstance(value, int | float | str) and not isinstance(value, bool)
+        else json.dumps(value)
+        for key, value in plain.items()
+    }

@@ -1,0 +1,219 @@
+"""From a foreign episode to episodes of a store: rate, size, and what is left out, the same for every format.
+
+Resampling keeps what an action did: deltas such as mouse movements are summed over the frames that are left out, a
+button counts as held if it ever was, a choice keeps its last option, other axes are averaged.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal
+
+import cv2
+import numpy as np
+from jaxtyping import Bool, Float32, Int64, UInt8
+
+from hallucade.actions import ActionSpace
+from hallucade.config import Config
+from hallucade.data.episode import Episode
+from hallucade.data.source import ForeignEpisode, Picture
+from hallucade.shapes import ActionRows, FrameArray
+
+Scaled = UInt8[np.ndarray, "sh sw 3"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConversionConfig(Config):
+    """What becomes of every foreign episode.
+
+    Raises:
+        ValueError: a rate, size or length that no store can have.
+    """
+
+    fps: float | None = None  # frames a second to keep, at most the source's; None keeps all
+    size: tuple[int, int] | None = None  # height, width in pixels; None keeps the source's
+    fit: Literal["stretch", "crop", "pad"] = "crop"  # how a picture of another shape becomes `size`
+    menus: Literal["cut", "keep"] = "cut"  # frames on which the player is in a menu
+    idle: float | None = None  # seconds: what goes beyond, of a time in which nothing is touched, is cut
+    shortest: int = 2  # frames; a stretch with fewer is left out
+
+    def __post_init__(self) -> None:
+        if self.fps is not None and not 0 < self.fps < math.inf:
+            raise ValueError(f"fps is {self.fps}; it must be positive")
+        if self.size is not None and min(self.size) < 1:
+            raise ValueError(f"size is {self.size}; give a positive height and width in pixels")
+        if self.idle is not None and not self.idle >= 0:
+            raise ValueError(f"idle is {self.idle} seconds; use 0 or more")
+        if self.shortest < 2:
+            raise ValueError(f"shortest is {self.shortest} frames; an episode needs at least 2")
+
+
+@dataclass(frozen=True)
+class Converted:
+    """The stretches of one foreign episode that are kept, and what happened to the rest."""
+
+    episodes: tuple[Episode, ...]
+    notes: tuple[str, ...]
+
+
+class Conversion:
+    """Converts the episodes of one source.
+
+    Args:
+        config: what to do.
+        actions: of the source.
+        fps: of the source.
+
+    Raises:
+        ValueError: the source has fewer frames a second than are asked for.
+    """
+
+    def __init__(self, config: ConversionConfig, actions: ActionSpace, fps: float) -> None:
+        self.config, self._actions = config, actions
+        self.fps = fps if config.fps is None else config.fps
+        self._ratio = fps / self.fps  # frames of the source a frame of the store
+        if self._ratio < 1 - 1e-9:
+            raise ValueError(f"the source has {fps:g} frames a second, fewer than {self.fps:g}; ask for at most those")
+        self.actions = actions if self._ratio <= 1 else actions.over(math.ceil(self._ratio - 1e-9))
+
+    def __call__(self, foreign: ForeignEpisode) -> Converted:
+        """Decode, resample, resize and cut one episode.
+
+        Raises:
+            SourceError: a frame cannot be decoded.
+        """
+        kept = kept_frames(len(foreign.actions), self._ratio)
+        rows = resampled(self._actions, foreign.actions, kept)
+        dropped = self._dropped(foreign, rows, kept)
+        wanted = np.flatnonzero(~dropped)
+        pictures, decoded = self._decode(foreign, kept[wanted])
+        notes = [*foreign.notes, *self._notes(foreign, decoded, dropped)]
+        places = {int(i): place for place, i in enumerate(wanted[: len(pictures)])}
+        stretches = [s for s in _stretches(~dropped, len(pictures), wanted) if len(s) >= self.config.shortest]
+        if not stretches:
+            notes.append(f"nothing is left: no stretch has {self.config.shortest} frames")
+        episodes = [self._episode(foreign, s, kept, rows, pictures[places[s.start] :]) for s in stretches]
+        return Converted(tuple(episodes), tuple(notes))
+
+    def _dropped(
+        self, foreign: ForeignEpisode, rows: ActionRows, kept: Int64[np.ndarray, "f"]
+    ) -> Bool[np.ndarray, "f"]:
+        """Say which of the kept frames are cut after all: menus, and long times without an action."""
+        dropped = np.zeros(len(kept), bool)
+        if foreign.menu is not None and self.config.menus == "cut":
+            dropped |= np.logical_or.reduceat(foreign.menu, kept)
+        if self.config.idle is not None:
+            dropped |= _long_idle(rows, self._actions.idle, math.ceil(self.config.idle * self.fps))
+        return dropped
+
+    def _decode(self, foreign: ForeignEpisode, wanted: Int64[np.ndarray, "f"]) -> tuple[FrameArray, int]:
+        """Return the wanted frames, as far as they are there, and how many frames were decoded."""
+        pictures = np.empty((0, 1, 1, 3), np.uint8)
+        taken = decoded = 0
+        for index, frame in enumerate(foreign.frames()):
+            decoded = index + 1
+            if taken < len(wanted) and index == wanted[taken]:
+                picture = frame if self.config.size is None else resized(frame, self.config.size, self.config.fit)
+                if taken == 0:
+                    pictures = np.empty((len(wanted), *picture.shape), np.uint8)
+                pictures[taken] = picture
+                taken += 1
+            if index >= len(foreign.actions):
+                break
+        return pictures[:taken], decoded
+
+    def _notes(self, foreign: ForeignEpisode, decoded: int, dropped: Bool[np.ndarray, "f"]) -> Iterator[str]:
+        needed = len(foreign.actions) + 1
+        if decoded < needed - 1:  # one action more than lead anywhere is how many formats end
+            yield f"{needed - 1} actions need {needed} frames and there are {decoded}: the rest is cut"
+        if dropped.any():
+            yield f"{int(dropped.sum())} of {len(dropped)} frames are cut: menus or nothing touched"
+
+    def _episode(
+        self,
+        foreign: ForeignEpisode,
+        stretch: range,
+        kept: Int64[np.ndarray, "f"],
+        rows: ActionRows,
+        pictures: FrameArray,
+    ) -> Episode:
+        frames = kept[stretch.start : stretch.stop]
+        rewards = foreign.rewards
+        if rewards is not None:
+            rewards = np.array([rewards[a:b].sum() for a, b in pairwise(frames)], np.float32)
+        return Episode(
+            np.ascontiguousarray(pictures[: len(stretch)]),
+            rows[stretch.start : stretch.stop - 1],
+            rewards,
+            None if foreign.state is None else foreign.state[frames],
+            {name: extra[frames] for name, extra in foreign.extras.items()},
+        )
+
+
+def kept_frames(actions: int, ratio: float) -> Int64[np.ndarray, "f"]:
+    """Return which of n + 1 frames are kept when every `ratio`-th is: the nearest to 0, `ratio`, 2 * `ratio`, ...
+
+    `ratio` is at least 1 and need not be whole; the last frame is kept only where it falls on the grid.
+    """
+    count = math.floor(actions / ratio + 1e-9) + 1
+    frames = np.floor(np.arange(count) * ratio + 0.5 - 1e-9).astype(np.int64)
+    return frames[frames <= actions]
+
+
+def resampled(space: ActionSpace, rows: ActionRows, kept: Int64[np.ndarray, "f"]) -> Float32[np.ndarray, "m c"]:
+    """Join the rows between each two kept frames into one; see ``ActionSpace.aggregate``."""
+    spans = np.diff(kept)
+    if len(spans) == 0:
+        return np.empty((0, space.size), np.float32)
+    if (spans == spans[0]).all():
+        whole = rows[: len(spans) * int(spans[0])].reshape(len(spans), int(spans[0]), space.size)
+        return whole[:, 0].copy() if spans[0] == 1 else space.aggregate(whole)
+    return np.stack([space.aggregate(rows[a:b]) for a, b in pairwise(kept)])
+
+
+def resized(frame: Picture, size: tuple[int, int], fit: Literal["stretch", "crop", "pad"]) -> Scaled:
+    """Return a picture of `size` = height, width: stretched, cut around its centre, or with black bars."""
+    height, width = size
+    h, w = frame.shape[:2]
+    if (h, w) == (height, width):
+        return np.array(frame)
+    if fit == "stretch":
+        return _scaled(frame, height, width)
+    scale = (max if fit == "crop" else min)(height / h, width / w)
+    if fit == "crop":
+        ch, cw = min(h, round(height / scale)), min(w, round(width / scale))
+        top, left = (h - ch) // 2, (w - cw) // 2
+        return _scaled(frame[top : top + ch, left : left + cw], height, width)
+    ih, iw = max(1, min(height, round(h * scale))), max(1, min(width, round(w * scale)))
+    top, left = (height - ih) // 2, (width - iw) // 2
+    padded = np.zeros((height, width, 3), np.uint8)
+    padded[top : top + ih, left : left + iw] = _scaled(frame, ih, iw)
+    return padded
+
+
+def _scaled(frame: Picture, height: int, width: int) -> Scaled:
+    """Scale with antialiasing when a picture shrinks, linearly when it grows."""
+    shrinks = height < frame.shape[0] or width < frame.shape[1]
+    kind = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(np.ascontiguousarray(frame), (width, height), interpolation=kind), np.uint8)
+
+
+def _long_idle(rows: ActionRows, idle: np.ndarray, allowed: int) -> Bool[np.ndarray, "f"]:
+    """Say which frames lie deep in a time of untouched controls: `allowed` actions after its start, before its end."""
+    dropped = np.zeros(len(rows) + 1, bool)
+    still = np.concatenate([[False], (rows == idle).all(1), [False]])
+    edges = np.flatnonzero(np.diff(still))
+    for start, stop in edges.reshape(-1, 2):  # rows start to stop - 1 are idle
+        last = len(rows) + 1 if stop == len(rows) else stop  # the frame at which something is touched again stays
+        dropped[start + allowed + 1 : last] = True
+    return dropped
+
+
+def _stretches(keeps: Bool[np.ndarray, "f"], pictures: int, wanted: Int64[np.ndarray, "k"]) -> Iterator[range]:
+    """Yield the runs of kept frames whose pictures are there."""
+    there = keeps.copy()
+    there[wanted[pictures:]] = False
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], there, [False]])))
+    for start, stop in edges.reshape(-1, 2).tolist():
+        yield range(start, stop)

@@ -1,0 +1,24 @@
+"""Foreign formats by name, and by a look at the files."""
+
+from pathlib import Path
+
+from hallucade.data.source import ImporterConfig, SourceError
+
+IMPORTERS: dict[str, type[ImporterConfig]] = {importer.format: importer for importer in ()}
+
+
+def guess_format(path: Path) -> str:
+    """Return the one format that surely is `path`'s.
+
+    Raises:
+        SourceError: there is no such path, or none or several formats recognise it.
+    """
+    if not path.exists():
+        raise SourceError(path, "there is no such file or folder", "check the path")
+    found = [name for name, importer in IMPORTERS.items() if importer.recognises(path)]
+    if len(found) == 1:
+        return found[0]
+    what = f"it could be {' or '.join(found)}" if found else "it is of no format that is recognised at sight"
+    raise SourceError(
+        path, what, f"name the format: hallucade import FORMAT {path} STORE, with one of {', '.join(IMPORTERS)}"
+    )
