@@ -1,0 +1,158 @@
+"""The first-person view of a maze: one ray a column of pixels, then textures by bilinear sampling.
+
+A pinhole camera with square pixels. Looking up or down shifts the picture by ``focal * tan(pitch)`` (a shifted lens, as
+in the ray casters of the nineties): the centre of the view is exact at every pitch and upright walls stay upright.
+Wall and floor are blended where their edge crosses a pixel, and columns are cast twice as dense as they are shown, so
+that a turn of a fraction of a degree shows everywhere.
+"""
+
+import math
+
+import cv2
+import numpy as np
+from jaxtyping import Float32, Float64, Int64, UInt8
+
+from hallucade.games.maze_map import MazeMap
+from hallucade.games.maze_rays import Hits, cast
+from hallucade.games.maze_textures import LEVELS, atlas
+
+EYE = 0.5  # height of the eye; walls are 1 high, so what is above the horizon mirrors what is below
+HAZE = (14.0, 16.0, 26.0)  # colour of what is far
+CLEAR = 5.0  # cells after which half of the light is lost
+CHUNK_PIXELS = 2**16  # drawn at a time, so that they stay in the processor's cache
+NEAREST_ROW = 0.25  # pixels from the horizon: closer, the floor would be infinitely far
+
+
+class Camera:
+    """Draws views of `height` x `width` pixels, `field` degrees wide.
+
+    Attributes:
+        focal: distance of the picture from the eye in pixels; a small turn moves the centre by focal * angle.
+    """
+
+    def __init__(self, height: int, width: int, field: float, samples: int) -> None:
+        self.height, self.width = height, width
+        self.focal = width / (2 * math.tan(math.radians(field) / 2))
+        self._samples = samples
+        columns = (np.arange(width * samples) + 0.5) / samples
+        self._aside = (columns - width / 2) / self.focal  # of each column's ray, per unit ahead
+        self._rows = (np.arange(height) + 0.5).astype(np.float32)
+
+    def draw(
+        self,
+        maps: MazeMap,
+        game_map: Int64[np.ndarray, "n"],
+        pose: Float64[np.ndarray, "4 n"],
+        out: UInt8[np.ndarray, "n h w 3"],
+    ) -> None:
+        """Draw n views into `out`; `pose` is x, y in cells and yaw, pitch in degrees."""
+        games = max(1, CHUNK_PIXELS // (self.height * self.width * self._samples))
+        for start in range(0, len(out), games):
+            part = slice(start, start + games)
+            out[part] = self._views(maps, game_map[part], pose[:, part])
+
+    def _views(
+        self, maps: MazeMap, game_map: Int64[np.ndarray, "n"], pose: Float64[np.ndarray, "4 n"]
+    ) -> UInt8[np.ndarray, "n h w 3"]:
+        x, y, yaw, pitch = pose
+        ahead_x, ahead_y = np.cos(np.radians(yaw))[:, None], np.sin(np.radians(yaw))[:, None]
+        ray_x, ray_y = ahead_x - self._aside * ahead_y, ahead_y + self._aside * ahead_x
+        horizon = self.height / 2 + self.focal * np.tan(np.radians(pitch))
+        below = self._rows - horizon.astype(np.float32)[:, None]  # n h, pixels under the horizon
+        hits = cast(maps, game_map, x, y, ray_x, ray_y)
+        upright = (self.focal * EYE / hits.depth).astype(np.float32)[:, None]  # n 1 w: half a wall's height in pixels
+        wall = np.clip(upright + 0.5 - np.abs(below)[..., None], 0, 1)  # n h w: its share of a pixel
+        wall_colour = self._wall_colour(hits, upright, below)
+        flat = _Flat(self.focal, below, maps.floor[game_map], maps.ceiling[game_map])
+        colour = flat.colour(x, y, ray_x.astype(np.float32), ray_y.astype(np.float32))
+        distance = (hits.depth * np.sqrt(1 + self._aside**2)).astype(np.float32)
+        wall_light = (hits.light / (1 + (distance / CLEAR) ** 2)).astype(np.float32)[:, None] * wall
+        np.subtract(1, wall, out=wall)
+        wall *= flat.light(self._aside.astype(np.float32))
+        colour *= wall[..., None]
+        wall_colour *= wall_light[..., None]
+        colour += wall_colour
+        return self._shown(colour)
+
+    def _wall_colour(
+        self, hits: Hits, upright: Float32[np.ndarray, "n 1 w"], below: Float32[np.ndarray, "n h"]
+    ) -> Float32[np.ndarray, "n h w 3"]:
+        """Sample each column's wall, at the level where a pixel of the picture is about one of the texture."""
+        pictures = atlas()
+        texels = pictures.side[0] * hits.depth / self.focal  # a pixel's height on the wall
+        level = _level(texels * np.sqrt(np.maximum(hits.stretch / self._samples, 1)))
+        side = pictures.side[level].astype(np.float32)
+        atlas_x = pictures.left[hits.texture] + hits.across.astype(np.float32) * side
+        slope = (side / 2)[:, None] / upright
+        middle = (pictures.top[level] + side / 2)[:, None]
+        return _sample(
+            np.broadcast_to(atlas_x[:, None], (*below.shape, atlas_x.shape[1])), middle + slope * below[..., None]
+        )
+
+    def _shown(self, colour: Float32[np.ndarray, "n h v 3"]) -> UInt8[np.ndarray, "n h w 3"]:
+        """Join the samples of each pixel, and add the haze."""
+        shown = colour[:, :, 0 :: self._samples] / self._samples
+        for sample in range(1, self._samples):
+            shown += colour[:, :, sample :: self._samples] / self._samples
+        shown += np.array(HAZE, np.float32) + 0.5
+        return np.minimum(shown, 255).astype(np.uint8)
+
+
+class _Flat:
+    """Floor and ceiling: what every row of pixels would show if there were no walls."""
+
+    def __init__(
+        self,
+        focal: float,
+        below: Float32[np.ndarray, "n h"],
+        floor: Int64[np.ndarray, "n"],
+        ceiling: Int64[np.ndarray, "n"],
+    ) -> None:
+        pictures = atlas()
+        self._depth = (focal * EYE / np.maximum(np.abs(below), NEAREST_ROW)).astype(np.float32)  # n h
+        texture = np.where(below > 0, floor[:, None], ceiling[:, None])
+        texels = pictures.side[0] * self._depth / focal
+        level = _level(texels * np.sqrt(np.maximum(self._depth / EYE, 1)))
+        self._side = pictures.side[level][..., None]
+        self._left, self._top = pictures.left[texture][..., None], pictures.top[level][..., None]
+
+    def colour(
+        self,
+        x: Float64[np.ndarray, "n"],
+        y: Float64[np.ndarray, "n"],
+        ray_x: Float32[np.ndarray, "n w"],
+        ray_y: Float32[np.ndarray, "n w"],
+    ) -> Float32[np.ndarray, "n h w 3"]:
+        """Sample where the ray of every pixel meets the floor or the ceiling."""
+        return _sample(self._places(x, ray_x, self._left), self._places(y, ray_y, self._top))
+
+    def light(self, aside: Float32[np.ndarray, "w"]) -> Float32[np.ndarray, "n h w"]:
+        """Return the light that is left of every pixel, by its true distance."""
+        squared = (self._depth / CLEAR) ** 2
+        light = squared[..., None] * (1 + aside**2)
+        light += 1
+        return np.reciprocal(light, out=light)
+
+    def _places(
+        self, start: Float64[np.ndarray, "n"], ray: Float32[np.ndarray, "n w"], first: Float32[np.ndarray, "n h 1"]
+    ) -> Float32[np.ndarray, "n h w"]:
+        """Return one coordinate in the atlas of every pixel: textures repeat in every cell."""
+        place = self._depth[..., None] * ray[:, None]
+        place += start.astype(np.float32)[:, None, None]
+        place -= np.floor(place)
+        place *= self._side
+        place += first
+        return place
+
+
+def _level(texels: np.ndarray) -> Int64[np.ndarray, "..."]:
+    """Return the level at which a pixel that covers so many texels of level 0 covers about one."""
+    return np.clip(np.rint(np.log2(np.maximum(texels, 1))), 0, LEVELS - 1).astype(np.int64)
+
+
+def _sample(x: Float32[np.ndarray, "n h w"], y: Float32[np.ndarray, "n h w"]) -> Float32[np.ndarray, "n h w 3"]:
+    """Read the atlas between its pixels."""
+    n, height, width = x.shape
+    flat = (n * height, width)
+    colour = cv2.remap(atlas().image, x.reshape(flat), y.reshape(flat), cv2.INTER_LINEAR)
+    return colour.reshape(n, height, width, 3)
