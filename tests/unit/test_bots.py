@@ -31,7 +31,7 @@ def play(name: str, n: int, frames: int, seed: int = 2) -> tuple[np.ndarray, np.
     return np.stack(states), np.stack(rows)
 
 
-@pytest.mark.parametrize("name", known_bots())
+@pytest.mark.parametrize("name", known_bots(PONG_ACTIONS))
 def test_bots_play_legal_rows_by_seed_and_game_alone(name: str) -> None:
     states, rows = play(name, 11, 200)
     PONG_ACTIONS.validate(rows)

@@ -19,7 +19,7 @@ from hallucade.data.writer import StoreWriter
 from hallucade.games.base import Bot, VectorGame
 from hallucade.games.bots import make_bot
 from hallucade.games.counter_random import random_bits
-from hallucade.games.registry import make_vector_game
+from hallucade.games.registry import FrameSize, make_vector_game
 
 REEL_BYTES = 2**28  # memory for the frames of one batch of games
 LICENCE = "CC0-1.0: played by a program in a simulator of this package"
@@ -37,7 +37,7 @@ class RecordingConfig(Config):
 
     game: str = "pong"
     bot: str = "mixture"
-    frame_size: int = 24  # pixels
+    frame_size: FrameSize = 24  # pixels
     frames: int = 200_000  # at least: episodes are never cut short
     episode_length: int = 600  # actions
     games: int = 168  # side by side: two batches by default; fewer where frames would take more than `REEL_BYTES`
@@ -57,7 +57,8 @@ class RecordingConfig(Config):
     @property
     def settings(self) -> dict[str, int | float | str]:
         """What must be the same to continue a recording."""
-        return {name: value for name, value in vars(self).items() if name != "frames"}
+        size = self.frame_size if isinstance(self.frame_size, int) else "x".join(map(str, self.frame_size))
+        return {**{name: value for name, value in vars(self).items() if name != "frames"}, "frame_size": size}
 
 
 def record(

@@ -27,7 +27,7 @@ class LiveGame:
         self.world = world
         self.prompt: int = prompt
         self.seed: int = seed
-        self._simulator = None if world.game is None else make_game(world.game, world.frame_size[0])
+        self._simulator = None if world.game is None else make_game(world.game, world.frame_size)
         self._codec = codec_for(*world.frame_size)
         self._dreamed: deque[UInt8[np.ndarray, "h w 3"]] = deque()  # what is left of the current block
         self._held, self._row = Held(), world.actions.idle
