@@ -33,9 +33,8 @@ class Camera:
     def __init__(self, height: int, width: int, field: float, samples: int) -> None:
         self.height, self.width = height, width
         self.focal = width / (2 * math.tan(math.radians(field) / 2))
-        self._samples = samples
-        columns = (np.arange(width * samples) + 0.5) / samples
-        self._aside = (columns - width / 2) / self.focal  # of each column's ray, per unit ahead
+        columns = np.arange(width) + (np.arange(samples)[:, None] + 0.5) / samples
+        self._asides = (columns - width / 2) / self.focal  # sideways part of each ray, per unit ahead: samples x width
         self._rows = (np.arange(height) + 0.5).astype(np.float32)
 
     def draw(
@@ -46,7 +45,7 @@ class Camera:
         out: UInt8[np.ndarray, "n h w 3"],
     ) -> None:
         """Draw n views into `out`; `pose` is x, y in cells and yaw, pitch in degrees."""
-        games = max(1, CHUNK_PIXELS // (self.height * self.width * self._samples))
+        games = max(1, CHUNK_PIXELS // (self.height * self.width))
         for start in range(0, len(out), games):
             part = slice(start, start + games)
             out[part] = self._views(maps, game_map[part], pose[:, part])
@@ -56,23 +55,24 @@ class Camera:
     ) -> UInt8[np.ndarray, "n h w 3"]:
         x, y, yaw, pitch = pose
         ahead_x, ahead_y = np.cos(np.radians(yaw))[:, None], np.sin(np.radians(yaw))[:, None]
-        ray_x, ray_y = ahead_x - self._aside * ahead_y, ahead_y + self._aside * ahead_x
         horizon = self.height / 2 + self.focal * np.tan(np.radians(pitch))
         below = self._rows - horizon.astype(np.float32)[:, None]  # n h, pixels under the horizon
-        hits = cast(maps, game_map, x, y, ray_x, ray_y)
-        upright = (self.focal * EYE / hits.depth).astype(np.float32)[:, None]  # n 1 w: half a wall's height in pixels
-        wall = np.clip(upright + 0.5 - np.abs(below)[..., None], 0, 1)  # n h w: its share of a pixel
-        wall_colour = self._wall_colour(hits, upright, below)
+        colour = np.full((*below.shape, self.width, 3), np.array(HAZE) + 0.5, np.float32)
+        floor_share = np.ones(colour.shape[:3], np.float32)
+        for aside in self._asides:
+            hits = cast(maps, game_map, x, y, ahead_x - aside * ahead_y, ahead_y + aside * ahead_x)
+            upright = (self.focal * EYE / hits.depth).astype(np.float32)[:, None]  # n 1 w: half a wall in pixels
+            share = np.clip(upright + 0.5 - np.abs(below)[..., None], 0, 1) / len(self._asides)
+            floor_share -= share
+            distance = hits.depth * np.sqrt(1 + aside**2)
+            share *= (hits.light / (1 + (distance / CLEAR) ** 2)).astype(np.float32)[:, None]
+            colour += _tinted(self._wall_colour(hits, upright, below), share)
         flat = _Flat(self.focal, below, maps.floor[game_map], maps.ceiling[game_map])
-        colour = flat.colour(x, y, ray_x.astype(np.float32), ray_y.astype(np.float32))
-        distance = (hits.depth * np.sqrt(1 + self._aside**2)).astype(np.float32)
-        wall_light = (hits.light / (1 + (distance / CLEAR) ** 2)).astype(np.float32)[:, None] * wall
-        np.subtract(1, wall, out=wall)
-        wall *= flat.light(self._aside.astype(np.float32))
-        colour *= wall[..., None]
-        wall_colour *= wall_light[..., None]
-        colour += wall_colour
-        return self._shown(colour)
+        aside = self._asides.mean(0)
+        floor_share *= flat.light(aside.astype(np.float32))
+        rays = ahead_x - aside * ahead_y, ahead_y + aside * ahead_x
+        colour += _tinted(flat.colour(x, y, *(ray.astype(np.float32) for ray in rays)), floor_share)
+        return np.minimum(colour, 255, out=colour).astype(np.uint8)
 
     def _wall_colour(
         self, hits: Hits, upright: Float32[np.ndarray, "n 1 w"], below: Float32[np.ndarray, "n h"]
@@ -80,22 +80,12 @@ class Camera:
         """Sample each column's wall, at the level where a pixel of the picture is about one of the texture."""
         pictures = atlas()
         texels = pictures.side[0] * hits.depth / self.focal  # a pixel's height on the wall
-        level = _level(texels * np.sqrt(np.maximum(hits.stretch / self._samples, 1)))
+        level = _level(texels * np.sqrt(np.maximum(hits.stretch / len(self._asides), 1)))
         side = pictures.side[level].astype(np.float32)
         atlas_x = pictures.left[hits.texture] + hits.across.astype(np.float32) * side
         slope = (side / 2)[:, None] / upright
-        middle = (pictures.top[level] + side / 2)[:, None]
-        return _sample(
-            np.broadcast_to(atlas_x[:, None], (*below.shape, atlas_x.shape[1])), middle + slope * below[..., None]
-        )
-
-    def _shown(self, colour: Float32[np.ndarray, "n h v 3"]) -> UInt8[np.ndarray, "n h w 3"]:
-        """Join the samples of each pixel, and add the haze."""
-        shown = colour[:, :, 0 :: self._samples] / self._samples
-        for sample in range(1, self._samples):
-            shown += colour[:, :, sample :: self._samples] / self._samples
-        shown += np.array(HAZE, np.float32) + 0.5
-        return np.minimum(shown, 255).astype(np.uint8)
+        atlas_y = (pictures.top[level] + side / 2)[:, None] + slope * below[..., None]
+        return _sample(np.broadcast_to(atlas_x[:, None], atlas_y.shape), atlas_y)
 
 
 class _Flat:
@@ -156,3 +146,11 @@ def _sample(x: Float32[np.ndarray, "n h w"], y: Float32[np.ndarray, "n h w"]) ->
     flat = (n * height, width)
     colour = cv2.remap(atlas().image, x.reshape(flat), y.reshape(flat), cv2.INTER_LINEAR)
     return colour.reshape(n, height, width, 3)
+
+
+def _tinted(
+    colour: Float32[np.ndarray, "n h w 3"], light: Float32[np.ndarray, "n h w"]
+) -> Float32[np.ndarray, "n h w 3"]:
+    """Multiply in place; light is first written out three times, because numpy is slow at a last axis of 3."""
+    colour *= cv2.cvtColor(light.reshape(-1, light.shape[2]), cv2.COLOR_GRAY2BGR).reshape(colour.shape)
+    return colour
