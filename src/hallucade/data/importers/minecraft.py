@@ -1,0 +1,57 @@
+"""Controls of Minecraft, as its recordings have them: keys, mouse buttons, and a camera in degrees a frame."""
+
+from collections.abc import Sequence
+
+from hallucade.actions import ActionSpace, Axis, Button
+
+STATE_NAMES = ("x", "y", "z", "yaw", "pitch")  # blocks, y is up; degrees, yaw to the right, pitch up
+HOTBAR = tuple(f"hotbar.{slot}" for slot in range(1, 10))
+KEYS = {
+    "forward": "KeyW",
+    "back": "KeyS",
+    "left": "KeyA",
+    "right": "KeyD",
+    "jump": "Space",
+    "sneak": "ShiftLeft",
+    "sprint": "ControlLeft",
+    "attack": "KeyJ",  # the page has no mouse buttons
+    "use": "KeyK",
+    "pickItem": "KeyL",
+    "drop": "KeyQ",
+    "inventory": "KeyE",
+    "swapHands": "KeyF",
+    **{name: f"Digit{slot}" for slot, name in enumerate(HOTBAR, 1)},
+}
+
+
+def minecraft_actions(buttons: Sequence[str], max_turn: float) -> ActionSpace:
+    """Return the controls: `buttons` in this order, then yaw and pitch of at most `max_turn` degrees a frame.
+
+    Raises:
+        ValueError: `max_turn` is not positive, or a button is named twice.
+    """
+    if not max_turn > 0:
+        raise ValueError(f"max_turn is {max_turn} degrees a frame; it must be positive")
+    return ActionSpace(
+        buttons=tuple(Button(name=name, keys=(KEYS[name],) if name in KEYS else ()) for name in buttons),
+        axes=(
+            Axis(
+                name="yaw",
+                low=-max_turn,
+                high=max_turn,
+                kind="delta",
+                negative_keys=("ArrowLeft",),
+                positive_keys=("ArrowRight",),
+                turns="right",
+            ),
+            Axis(
+                name="pitch",
+                low=-max_turn,
+                high=max_turn,
+                kind="delta",
+                negative_keys=("ArrowDown",),
+                positive_keys=("ArrowUp",),
+                turns="up",
+            ),
+        ),
+    )
