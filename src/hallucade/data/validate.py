@@ -1,121 +1,129 @@
-"""Looks for what spoils a training before it starts; behind `hallucade inspect`.
+"""Looks for what spoils a training before it starts; behind `hallucade inspect` and `hallucade validate`.
 
-Some checks read only the list of episodes and see all of it; the others read a sample of bounded size, spread evenly,
-so that a store of any size is checked in seconds. ``EpisodeStore.verify`` reads every byte.
+``check_store`` takes seconds: some of its checks see the list of all episodes, the others a sample of bounded size,
+spread evenly. ``validate_store`` also reads every byte, and holds what moves against what is held.
 """
 
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
-from typing import Literal
 
 import numpy as np
 
-from hallucade.actions import Axis, Button, Choice, Control
-from hallucade.data.journal import EpisodeRecord
-from hallucade.data.manifest import StoreColumn
-from hallucade.data.store import EpisodeStore, first_row
+from hallucade.data.alignment import Alignment, estimate_alignment
+from hallucade.data.alignment_problems import alignment_problems
+from hallucade.data.motion_checks import check_motion
+from hallucade.data.motion_sample import measure_spans, plan_spans
+from hallucade.data.problem import Problem
+from hallucade.data.store import EpisodeStore
+from hallucade.data.summary import Summary, action_counts, episode_actions, spread, summarise
+
+__all__ = ["Problem", "Summary", "Validation", "check_store", "summarise", "validate_store"]
 
 BALANCE = 0.995  # a control that holds one value for more than this share of the time teaches next to nothing
-BINS = 5  # equal parts of an axis' range that are counted
 SAMPLED_BYTES = 2**28  # read for checksums and frames, about
+MOTION_PAIRS = 8_000  # pairs of frames whose motion is measured, about: some ten seconds
+MOTION_BYTES = 2**31  # of the frames in them
 
 
 @dataclass(frozen=True)
-class Problem:
-    """Something found in a store, and what to do about it."""
+class Validation:
+    """What `validate_store` found, and what it looked at."""
 
-    severity: Literal["error", "warning"]  # an error makes data wrong, a warning makes it poor
-    episode: int | None
-    frame: int | None
-    what: str
-    remedy: str
+    problems: tuple[Problem, ...]  # errors first
+    alignment: Alignment
+    checked: tuple[str, ...]  # one line a kind of check: how much of the store it saw
 
-    def __str__(self) -> str:
-        places = (("episode", self.episode), ("frame", self.frame))
-        where = " ".join(f"{noun} {number}" for noun, number in places if number is not None)
-        return f"{self.severity}: {where + ': ' if where else ''}{self.what}; {self.remedy}"
+    @property
+    def failed(self) -> bool:
+        """Whether the store must not be trained on as it is."""
+        return any(problem.severity == "error" for problem in self.problems)
 
 
-@dataclass(frozen=True)
-class Summary:
-    """What is in a store."""
+def validate_store(
+    store: EpisodeStore,
+    *,
+    full: bool = False,
+    checksums: bool = True,
+    progress: Callable[[str, float], None] | None = None,
+) -> Validation:
+    """Check every byte of a store, its records, actions and pictures, and that actions and motion belong together.
 
-    episodes: int
-    frames: int
-    hours: float
-    fps: float
-    frame_size: tuple[int, int]  # height, width in pixels
-    size_bytes: int  # of all columns
-    splits: dict[str, int]  # episodes of each
-    action_counts: dict[str, dict[str, int]]  # of each control, sampled: frames for which each value was held
-    state_names: tuple[str, ...]
-    game: str | None
-    source: str
-    licence: str
-    command: str
-    fingerprint: str
-
-
-def summarise(store: EpisodeStore, episodes: int = 500) -> Summary:
-    """Summarise a store; `action_counts` are of at most `episodes` episodes."""
-    manifest = store.manifest
-    size = sum(c.rows(r.length) * c.row_bytes for r in store.episodes for c in manifest.columns)
-    return Summary(
-        episodes=len(store),
-        frames=store.total_frames,
-        hours=store.hours,
-        fps=store.fps,
-        frame_size=store.frame_size,
-        size_bytes=size,
-        splits=dict(Counter(record.split for record in store.episodes)),
-        action_counts=action_counts(store, spread(len(store), episodes)),
-        state_names=store.state_names,
-        game=store.game,
-        source=manifest.source,
-        licence=manifest.licence,
-        command=manifest.command,
-        fingerprint=store.fingerprint,
+    Args:
+        full: look at every frame and action; otherwise at a sample of bounded size, spread evenly.
+        checksums: compare every byte with what was recorded; otherwise those of the sample.
+        progress: called with what is being done, and the share of it that is.
+    """
+    sample = range(len(store)) if full else _sample(store, 200)
+    damaged, read = _damaged(store, range(len(store)) if checksums else sample, progress), len(sample)
+    bad = {problem.episode for problem in damaged if problem.episode is not None}
+    good = [index for index in sample if index not in bad]
+    pictures = max(record.frames for record in store.episodes) if full and len(store) else 16
+    found = [*damaged, *_check_sample(store, good, pictures)]
+    unreadable = bad | {problem.episode for problem in found if problem.severity == "error" and problem.episode}
+    pairs = None if full else max(1, min(MOTION_PAIRS, MOTION_BYTES // store.manifest.column("frames").row_bytes))
+    spans = plan_spans(store, pairs, unreadable)
+    runs = measure_spans(store, spans, None if progress is None else _stage(progress, "measuring motion"))
+    alignment = estimate_alignment(store.actions, runs)
+    if runs:
+        found += [*check_motion(store.actions, runs), *alignment_problems(alignment)]
+    checked = (
+        f"checksums: {'every byte' if checksums else f'{read} episodes'} of {len(store)} episodes",
+        f"actions: {len(good)} of {len(store)} episodes",
+        f"motion: {sum(span.pairs for span in spans)} pairs of frames in {len({s.episode for s in spans})} episodes",
     )
-
-
-def action_counts(store: EpisodeStore, episodes: Sequence[int]) -> dict[str, dict[str, int]]:
-    """Count for each control how many frames each value was held; axes in `BINS` equal parts of their range."""
-    if not episodes:
-        return {control.name: {} for control in store.actions.controls}
-    rows = np.concatenate([_actions(store, store.episodes[i]) for i in episodes])
-    rows = rows[np.isfinite(rows).all(axis=1)]
-    return {c.name: _counts(c, rows[:, i]) for i, c in enumerate(store.actions.controls)}
+    return Validation(tuple(sorted(found, key=lambda problem: problem.severity)), alignment, checked)
 
 
 def check_store(store: EpisodeStore, episodes: int = 200, frames: int = 16) -> list[Problem]:
-    """Return what is wrong with a store, errors first.
+    """Return what is wrong with a store, as far as seconds tell; errors first.
 
     Args:
         store: opened, so its manifest and file sizes are right.
         episodes: at most so many are read, spread evenly.
         frames: at most so many pictures are looked at in each.
     """
-    if len(store) == 0:
-        return [Problem("warning", None, None, "the store has no episode", "record some")]
-    largest = max(record.frames for record in store.episodes) * sum(c.row_bytes for c in store.manifest.columns)
-    sample = spread(len(store), max(1, min(episodes, SAMPLED_BYTES // largest)))
-    found = [
-        *_check_layout(store),
-        *_check_duplicates(store),
-        *_check_splits(store),
-        *_check_checksums(store, sample),
-        *(problem for index in sample for problem in _check_actions(store, index)),
-        *(problem for index in sample for problem in _check_frames(store, index, frames)),
-        *_check_balance(store, spread(len(store), episodes)),
-    ]
+    sample = _sample(store, episodes)
+    found = [*_damaged(store, sample, None), *_check_sample(store, sample, frames)]
     return sorted(found, key=lambda problem: problem.severity)
 
 
-def spread(total: int, wanted: int) -> list[int]:
-    """Return at most `wanted` of range(total), evenly spread, the first and the last among them."""
-    return np.unique(np.linspace(0, total - 1, min(total, wanted)).astype(np.int64)).tolist()
+def _sample(store: EpisodeStore, episodes: int) -> list[int]:
+    """Return at most so many episodes whose bytes can be read in a second."""
+    if len(store) == 0:
+        return []
+    largest = max(record.frames for record in store.episodes) * sum(c.row_bytes for c in store.manifest.columns)
+    return spread(len(store), max(1, min(episodes, SAMPLED_BYTES // largest)))
+
+
+def _check_sample(store: EpisodeStore, sample: Sequence[int], frames: int) -> list[Problem]:
+    if len(store) == 0:
+        return [Problem("warning", None, None, "the store has no episode", "record some")]
+    return [
+        *_check_layout(store),
+        *_check_duplicates(store),
+        *_check_splits(store),
+        *_check_notes(store),
+        *(problem for index in sample for problem in _check_actions(store, index)),
+        *(problem for index in sample for problem in _check_frames(store, index, frames)),
+        *_check_balance(store, sample),
+    ]
+
+
+def _damaged(
+    store: EpisodeStore, episodes: Sequence[int], progress: Callable[[str, float], None] | None
+) -> list[Problem]:
+    def counted() -> Iterator[int]:
+        for done, index in enumerate(episodes):
+            if progress is not None:
+                progress("reading every byte", done / len(episodes))
+            yield index
+
+    remedy = "restore the file from a copy or record again"
+    return [Problem("error", d.episode, None, str(d), remedy) for d in store.damage(counted())]
+
+
+def _stage(progress: Callable[[str, float], None], stage: str) -> Callable[[int, int], None]:
+    return lambda done, total: progress(stage, done / total)
 
 
 def _check_layout(store: EpisodeStore) -> Iterator[Problem]:
@@ -145,13 +153,15 @@ def _check_splits(store: EpisodeStore) -> Iterator[Problem]:
             yield Problem("warning", None, None, f"no episode is for {split}", "record more, or change the share")
 
 
-def _check_checksums(store: EpisodeStore, sample: Sequence[int]) -> Iterator[Problem]:
-    for damage in store.damage(sample):
-        yield Problem("error", damage.episode, None, str(damage), "restore the file from a copy or record again")
+def _check_notes(store: EpisodeStore) -> Iterator[Problem]:
+    for index, record in enumerate(store.episodes):
+        for note in record.notes:
+            named = f"{record.name}: {note}" if record.name else note
+            yield Problem("warning", index, None, named, "an importer repaired it: look whether that is what you want")
 
 
 def _check_actions(store: EpisodeStore, index: int) -> Iterator[Problem]:
-    rows = _actions(store, store.episodes[index])
+    rows = episode_actions(store, store.episodes[index])
     finite = np.isfinite(rows).all(axis=1)
     if not finite.all():
         frame = int(np.argmin(finite))
@@ -189,21 +199,3 @@ def _check_balance(store: EpisodeStore, sample: Sequence[int]) -> Iterator[Probl
         elif total and (unused := [value for value, count in counts.items() if count == 0]):
             what = f"action {name!r} is never {', '.join(unused)}"
             yield Problem("warning", None, None, what, "record play that uses all of it")
-
-
-def _actions(store: EpisodeStore, record: EpisodeRecord) -> np.ndarray:
-    column: StoreColumn = store.manifest.column("actions")
-    first = first_row(record, column)
-    return store.column(record.shard, "actions")[first : first + record.length]
-
-
-def _counts(control: Control, values: np.ndarray) -> dict[str, int]:
-    match control:
-        case Button():
-            return {"released": int((values == 0).sum()), "held": int((values != 0).sum())}
-        case Choice():
-            return {option: int((values == i).sum()) for i, option in enumerate(control.options)}
-        case Axis():
-            counts, edges = np.histogram(values, BINS, (control.low, control.high))
-            names = (f"{low:g} to {high:g}" for low, high in pairwise(edges))
-            return dict(zip(names, counts.tolist(), strict=True))

@@ -1,0 +1,228 @@
+"""Whether actions and pictures belong together: the lag and the sign between what is held and what moves.
+
+Lag 0 is the convention: action i is held while frame i is on screen and moves the picture to frame i + 1. A lag below 0
+means that the picture moves first, so the actions are named late; no inertia explains that. The answer is estimated for
+all rows, then looked for in parts of the episodes and in single episodes, since recordings break half-way.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float64, Int64
+
+from hallucade.actions import ActionSpace
+from hallucade.data.action_signals import signals_of
+from hallucade.data.alignment_evidence import CHANGES, PARTS, Evidence, Run, gather
+from hallucade.data.lag_response import LAGS, REACH, LagModel, Response
+
+CERTAIN = 5.0  # standard errors from which an answer counts; dozens of controls and lags are tested
+STRONG = 0.3  # of the strongest answer from which a lag counts as answering too
+BLOCKS = 8  # at least, of rows that tell one lag from another
+ROWS = 300  # at least, for a group of rows to be judged by itself
+
+
+@dataclass(frozen=True)
+class ControlAlignment:
+    """How the picture answers one control."""
+
+    control: str  # its name; of a choice with the option that shows best, "move=up"
+    decision: str  # "aligned", "late by 1", "early by 2", "inverted", "undecided: ..."
+    lag: int | None  # frames from an action to the start of its motion; -1: the action is named a frame late
+    inverted: bool  # the view turns the other way than `turns` says
+    turns: bool  # whether it is known where the control turns the view
+    r2: tuple[float, ...]  # at lags -3..3: share of the motion's variance that the action explains alone
+    response: tuple[float, ...]  # at lags -3..3: motion per unit of action, all lags and controls taken together
+    t: tuple[float, ...]  # at lags -3..3: the response over its standard error
+    frames: int  # pairs of frames used
+
+
+@dataclass(frozen=True)
+class GroupAlignment:
+    """How the picture answers in all episodes, or in a part that differs from the rest."""
+
+    where: str  # "all episodes", "the first 50 % of each episode", "episodes 3, 7"
+    episodes: tuple[int, ...]  # numbers, where single episodes differ; () otherwise
+    decision: str  # of all controls together
+    lag: int | None
+    controls: tuple[ControlAlignment, ...]
+    frames: int
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """What `estimate_alignment` found: one group, or more where parts of the recording differ."""
+
+    groups: tuple[GroupAlignment, ...]
+
+
+def estimate_alignment(actions: ActionSpace, runs: Sequence[Run]) -> Alignment:
+    """Estimate lag and sign of every control, and of all together, from runs of frames spread over a store."""
+    evidence = gather(signals_of(actions), runs)
+    first = _judge(evidence)
+    loss, typical = _losses(evidence, first)
+    parts = _shifted(loss, typical, evidence.part, evidence.block, range(PARTS))
+    if parts:
+        return Alignment(_by_part(actions, evidence, parts))
+    shifted = _shifted(loss, typical, evidence.episode, evidence.block, np.unique(evidence.episode).tolist())
+    return Alignment(_by_episode(actions, evidence, shifted, typical))
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """One signal's answer, and what is needed to look for it elsewhere."""
+
+    signal: int
+    response: Response
+    motion: Float64[np.ndarray, "n"]  # without what other controls explain
+
+    @property
+    def certain(self) -> Bool[np.ndarray, "7"]:
+        return np.abs(self.response.t) >= CERTAIN
+
+    @property
+    def strength(self) -> float:
+        return float(np.abs(self.response.t).max())
+
+
+def _judge(evidence: Evidence) -> list[_Answer]:
+    """Return the answer to every signal that varies."""
+    varying = [i for i in range(len(evidence.signals)) if evidence.changes(i) >= CHANGES]
+    if not varying or len(evidence) < ROWS // 2 or len(np.unique(evidence.block)) < BLOCKS:
+        return []
+    model = LagModel(evidence.terms[:, varying], evidence.block)
+    answers: list[_Answer] = []
+    for place, signal in enumerate(varying):
+        motion = evidence.motion(signal)
+        answers.append(_Answer(signal, model.response(place, motion), model.without_others(place, motion)))
+    return answers
+
+
+def _losses(evidence: Evidence, answers: Sequence[_Answer]) -> tuple[Float64[np.ndarray, "n 7"], int]:
+    """Return for each row how badly each lag fits, over all controls, and the lag that fits best."""
+    loss = np.zeros((len(evidence), len(LAGS)))
+    for answer in answers:
+        if not answer.certain.any():
+            continue
+        effect = answer.response.effect[answer.certain].sum()
+        terms = evidence.terms[:, answer.signal] - evidence.terms[:, answer.signal].mean(axis=0)
+        error = (answer.motion[:, None] - effect * terms) ** 2
+        loss += error / error.mean(axis=0).min()
+    return loss, int(loss.sum(axis=0).argmin()) - REACH
+
+
+def _shifted(
+    loss: Float64[np.ndarray, "n 7"],
+    typical: int,
+    group: Int64[np.ndarray, "n"],
+    block: Int64[np.ndarray, "n"],
+    groups: Sequence[int],
+) -> dict[int, int]:
+    """Return the groups in which another lag than the typical one fits certainly better, and that lag."""
+    found: dict[int, int] = {}
+    for name in groups:
+        rows = group == name
+        lag = _better_lag(loss[rows], typical, block[rows])
+        if lag is not None:
+            found[name] = lag
+    return found
+
+
+def _better_lag(loss: Float64[np.ndarray, "n 7"], typical: int, block: Int64[np.ndarray, "n"]) -> int | None:
+    if not len(loss):
+        return None
+    best = int(loss.sum(axis=0).argmin())
+    gain = loss[:, typical + REACH] - loss[:, best]
+    gains = np.add.reduceat(gain, np.flatnonzero(np.diff(block, prepend=-1)))
+    gains = gains[gains != 0]
+    if best == typical + REACH or len(gains) < BLOCKS:
+        return None
+    error = gains.std(ddof=1) / len(gains) ** 0.5
+    return best - REACH if gains.mean() > CERTAIN * error else None
+
+
+def _by_part(actions: ActionSpace, evidence: Evidence, shifted: dict[int, int]) -> tuple[GroupAlignment, ...]:
+    lags = [shifted.get(part) for part in range(PARTS)]
+    groups: list[GroupAlignment] = []
+    for lag in sorted(set(lags), key=lambda lag: (lag is not None, lag)):
+        parts = [part for part in range(PARTS) if lags[part] == lag]
+        rows = evidence.where(np.isin(evidence.part, parts))
+        groups.append(_group(actions, rows, f"{_percent(parts)} of each episode", ()))
+    return tuple(groups)
+
+
+def _by_episode(
+    actions: ActionSpace, evidence: Evidence, shifted: dict[int, int], typical: int
+) -> tuple[GroupAlignment, ...]:
+    usual = evidence.where(~np.isin(evidence.episode, list(shifted)))
+    groups = [_group(actions, usual, "all other episodes" if shifted else "all episodes", ())]
+    for lag in sorted(set(shifted.values())):
+        episodes = tuple(episode for episode, found in shifted.items() if found == lag)
+        rows = evidence.where(np.isin(evidence.episode, episodes))
+        where = f"episode{'s' if len(episodes) > 1 else ''} {', '.join(map(str, episodes))}"
+        group = _group(actions, rows, where, episodes)
+        if group.lag is None and groups[0].lag is not None:
+            start = groups[0].lag + lag - typical
+            group = GroupAlignment(where, episodes, _words(start, False), start, group.controls, len(rows))
+        groups.append(group)
+    return tuple(groups)
+
+
+def _group(actions: ActionSpace, evidence: Evidence, where: str, episodes: tuple[int, ...]) -> GroupAlignment:
+    answers = _judge(evidence)
+    controls = tuple(_control(evidence, answers, name) for name in actions.names)
+    decision, lag = _together(controls)
+    return GroupAlignment(where, episodes, decision, lag, controls, len(evidence))
+
+
+def _control(evidence: Evidence, answers: Sequence[_Answer], name: str) -> ControlAlignment:
+    mine = [answer for answer in answers if evidence.signals[answer.signal].control == name]
+    if not mine:
+        turns = any(s.turns is not None for s in evidence.signals if s.control == name)
+        none = (0.0,) * len(LAGS)
+        decision = "undecided: too little variation"
+        return ControlAlignment(name, decision, None, False, turns, none, none, none, len(evidence))
+    best = max(mine, key=lambda answer: answer.strength)
+    signal, response = evidence.signals[best.signal], best.response
+    decision, lag, inverted = _verdict(response, signal.turns is not None)
+    numbers = (response.r2, response.effect, response.t)
+    columns = (tuple(map(float, values)) for values in numbers)
+    return ControlAlignment(signal.name, decision, lag, inverted, signal.turns is not None, *columns, response.rows)
+
+
+def _verdict(response: Response, turns: bool) -> tuple[str, int | None, bool]:
+    """Return decision, the lag at which the answer starts, and whether the view turns the wrong way."""
+    sizes = np.where(np.abs(response.t) >= CERTAIN, np.abs(response.effect), 0)
+    if not sizes.any():
+        return "undecided: no answer in the picture", None, False
+    peak, start = int(sizes.argmax()), int(np.argmax(sizes >= STRONG * sizes.max()))
+    inverted = turns and bool(response.effect[peak] < 0)
+    if start < REACH <= peak:
+        return f"partly late by {REACH - start}{', inverted' if inverted else ''}", start - REACH, inverted
+    return _words(start - REACH, inverted), start - REACH, inverted
+
+
+def _together(controls: Sequence[ControlAlignment]) -> tuple[str, int | None]:
+    """Return the decision of the control with the clearest answer; those that turn the view come first."""
+    decided = [control for control in controls if control.lag is not None]
+    if not decided:
+        return "undecided: too little motion or variation", None
+    clearest = max(decided, key=lambda control: (control.turns, max(map(abs, control.t))))
+    return clearest.decision, clearest.lag
+
+
+def _words(lag: int, inverted: bool) -> str:
+    if lag == 0:
+        return "inverted" if inverted else "aligned"
+    return f"{'late' if lag < 0 else 'early'} by {abs(lag)}{', inverted' if inverted else ''}"
+
+
+def _percent(parts: Sequence[int]) -> str:
+    """Return "0-50 %" for the first two of four parts; neighbours are joined."""
+    step, spans = 100 // PARTS, list[list[int]]()
+    for part in parts:
+        if spans and spans[-1][1] == part * step:
+            spans[-1][1] += step
+        else:
+            spans.append([part * step, (part + 1) * step])
+    return " and ".join(f"{low}-{high} %" for low, high in spans)

@@ -1,0 +1,160 @@
+"""How the picture moves from each frame to the next: of the view as a whole, and in each part of the picture.
+
+The view's shift is the weighted median of dense optical flow (Kroeger et al. 2016, arXiv:1603.03590). Weights are edges
+that the motion can be read from and that are not painted on the screen: a map or a weapon that stays where it is has
+edges and never changes. Games whose view never moves are read from the parts: there the flow is one step of Lucas and
+Kanade's, a sum over each cell, which a paddle of three pixels still shows in.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from itertools import pairwise
+
+import cv2
+import numpy as np
+from jaxtyping import Bool, Float32, UInt8
+
+from hallucade.shapes import FrameArray
+
+AREA = 72 * 72  # pixels of the pictures that are measured, about: 1 ms a pair
+ENLARGED = 3.0  # at most; flow needs room for its patches
+CELLS = 6  # a side, of the grid of parts
+BLUR = 2.0  # pixels, before differences are taken: motion of a part must stay within the slope of an edge
+STILL = 0.3  # of the median change over time: below it a pixel is painted on the screen
+THIN = 2  # every how many pixels the median is taken from
+THUMBNAIL = 32  # pixels, the longer side of the pictures that are compared as a whole
+
+Grey = Float32[np.ndarray, "t h w"]
+
+
+@dataclass(frozen=True)
+class Motion:
+    """What happens between the n + 1 frames of a run; one entry a pair."""
+
+    right: Float32[np.ndarray, "n"]  # shift of the view in pixels of the store; what is seen moves left
+    up: Float32[np.ndarray, "n"]  # shift of the view; what is seen moves down
+    forward: Float32[np.ndarray, "n"]  # growth of what is seen: 0.01 is 1 % a frame
+    change: Float32[np.ndarray, "n"]  # mean absolute difference in grey levels
+    unlike: Float32[np.ndarray, "n"]  # 0 the same picture, moved by up to a quarter; 1 nothing in common
+    copied: Bool[np.ndarray, "n"]  # the second frame is the first, bit for bit
+    plain: Bool[np.ndarray, "n"]  # the second frame is of one colour
+    parts: Float32[np.ndarray, "n d"]  # of each cell: motion across, motion down, change
+
+    def __len__(self) -> int:
+        return len(self.right)
+
+    @staticmethod
+    def joined(runs: "Sequence[Motion]") -> "Motion":
+        """Return several runs end to end."""
+        return Motion(*(np.concatenate([getattr(run, f.name) for run in runs]) for f in fields(Motion)))
+
+
+def measure_motion(frames: FrameArray) -> Motion:
+    """Measure the motion between successive frames; `frames` of one run, at least two."""
+    grey, scale = working_pictures(frames)
+    shift = _view_motion(grey)
+    flat = frames.reshape(len(frames), -1, 3)
+    return Motion(
+        right=shift[:, 0] / np.float32(scale),
+        up=shift[:, 1] / np.float32(scale),
+        forward=shift[:, 2],
+        change=np.array([cv2.absdiff(a, b).mean() for a, b in pairwise(grey)], np.float32),
+        unlike=np.minimum(shift[:, 3], _unlikeness(grey)),
+        copied=np.array([np.array_equal(a, b) for a, b in pairwise(frames)]),
+        plain=(flat[1:] == flat[1:, :1]).all(axis=(1, 2)),
+        parts=_part_motion(grey),
+    )
+
+
+def working_pictures(frames: FrameArray) -> tuple[UInt8[np.ndarray, "t h2 w2"], float]:
+    """Return grey pictures of about `AREA` pixels, and their size over that of `frames`."""
+    _, height, width, _ = frames.shape
+    scale = min(ENLARGED, (AREA / (height * width)) ** 0.5)
+    size = max(8, round(width * scale)), max(8, round(height * scale))
+    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    return np.stack([cv2.cvtColor(cv2.resize(f, size, interpolation=how), cv2.COLOR_RGB2GRAY) for f in frames]), scale
+
+
+def _view_motion(grey: UInt8[np.ndarray, "t h w"]) -> Float32[np.ndarray, "n 4"]:
+    """Return for each pair shift to the right, upwards, growth, in working pixels, and what no flow explains."""
+    flow = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
+    flow.setFinestScale(1)
+    view = _View(grey)
+    fields = (flow.calc(a, b, np.zeros((*a.shape, 2), np.float32)) for a, b in pairwise(grey))
+    return np.array([view.motion(a, b, f) for (a, b), f in zip(pairwise(grey), fields, strict=True)], np.float32)
+
+
+class _View:
+    """Reads the motion of the whole view from flow, by the edges that move with it."""
+
+    def __init__(self, grey: UInt8[np.ndarray, "t h w"]) -> None:
+        height, width = grey.shape[1:]
+        x, y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
+        self._grid = np.stack([x, y], axis=2)
+        self._radius = self._grid - np.array([(width - 1) / 2, (height - 1) / 2], np.float32)
+        self._seen = _moving(grey)
+
+    def motion(
+        self, before: UInt8[np.ndarray, "h w"], after: UInt8[np.ndarray, "h w"], flow: Float32[np.ndarray, "h w 2"]
+    ) -> tuple[float, float, float, float]:
+        mean = (before.astype(np.float32) + after) / 2
+        edges = [np.abs(cv2.Sobel(mean, -1, *axis)) * self._seen for axis in ((1, 0), (0, 1))]
+        weights = np.stack(edges, axis=2)
+        x, y = (_weighted_median(flow[::THIN, ::THIN, i], weights[::THIN, ::THIN, i]) for i in (0, 1))
+        outward = (flow - np.array([x, y], np.float32)) * self._radius * weights
+        growth = outward.sum() / ((self._radius**2 * weights).sum() + 1e-6)
+        back = cv2.remap(after, self._grid + flow, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        return -x, y, float(growth), 1 - _correlation(before, back)
+
+
+def _moving(grey: UInt8[np.ndarray, "t h w"]) -> Float32[np.ndarray, "h w"]:
+    """Return 1 where the picture changes over the run, 0 (nearly) where something is painted on the screen."""
+    change = np.zeros(grey.shape[1:], np.float32)
+    for before, after in pairwise(grey):
+        change += cv2.absdiff(before, after)
+    return np.where(change > STILL * np.median(change), 1, 1e-4).astype(np.float32)
+
+
+def _weighted_median(values: Float32[np.ndarray, "h w"], weights: Float32[np.ndarray, "h w"]) -> float:
+    order = np.argsort(values, axis=None)
+    total = np.cumsum(weights.ravel()[order] + np.float32(1e-6), dtype=np.float64)
+    return float(values.ravel()[order[np.searchsorted(total, total[-1] / 2)]])
+
+
+def _part_motion(grey: UInt8[np.ndarray, "t h w"]) -> Float32[np.ndarray, "n d"]:
+    smooth = np.stack([cv2.GaussianBlur(g, (0, 0), BLUR) for g in grey.astype(np.float32)])
+    time, mean = np.diff(smooth, axis=0), (smooth[1:] + smooth[:-1]) / 2
+    across, down = np.gradient(mean, axis=2), np.gradient(mean, axis=1)
+    floor = grey.shape[1] * grey.shape[2] / CELLS**2 / 10  # grey levels squared: noise of a flat cell is no motion
+    x = -_cell_sums(across * time) / (_cell_sums(across**2) + floor)
+    y = -_cell_sums(down * time) / (_cell_sums(down**2) + floor)
+    return np.concatenate([x, y, np.sqrt(_cell_sums(time**2))], axis=1, dtype=np.float32)
+
+
+def _cell_sums(pictures: Grey) -> Float32[np.ndarray, "t cells"]:
+    rows, columns = (np.arange(CELLS) * n // CELLS for n in pictures.shape[1:])
+    return np.add.reduceat(np.add.reduceat(pictures, rows, 1), columns, 2).reshape(len(pictures), -1)
+
+
+def _unlikeness(grey: UInt8[np.ndarray, "t h w"]) -> Float32[np.ndarray, "n"]:
+    """Compare the middle half of each picture with every place of its neighbour, both ways."""
+    height, width = grey.shape[1:]
+    scale = THUMBNAIL / max(height, width)
+    size = max(4, round(width * scale)), max(4, round(height * scale))
+    small = [cv2.resize(picture, size, interpolation=cv2.INTER_AREA) for picture in grey]
+    return np.array([1 - max(_best_match(a, b), _best_match(b, a)) for a, b in pairwise(small)], np.float32)
+
+
+def _best_match(picture: UInt8[np.ndarray, "h w"], other: UInt8[np.ndarray, "h w"]) -> float:
+    """Return the correlation of the middle of `other` with the place in `picture` that it fits best, at least 0."""
+    height, width = other.shape
+    middle = other[height // 4 : height - height // 4, width // 4 : width - width // 4]
+    if middle.std() < 1 or picture.std() < 1:  # a wall or the sky says nothing
+        return 1.0
+    return max(0.0, float(cv2.matchTemplate(picture, middle, cv2.TM_CCOEFF_NORMED).max()))
+
+
+def _correlation(picture: UInt8[np.ndarray, "h w"], other: UInt8[np.ndarray, "h w"]) -> float:
+    if picture.std() < 1 or other.std() < 1:
+        return 1.0
+    return float(np.corrcoef(picture.ravel(), other.ravel())[0, 1])
