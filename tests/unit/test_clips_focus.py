@@ -8,8 +8,10 @@ import pytest
 import torch
 from dot_game import ACTIONS, dot_manifest, random_episode
 
-from hallucade.data.clips import ClipWindows, Focus, focused_windows
+from hallucade.data.clips import ClipWindows
+from hallucade.data.focus import Focus, focused_windows
 from hallucade.data.store import EpisodeStore
+from hallucade.data.windows import Windows
 from hallucade.data.writer import StoreWriter
 
 LENGTHS = [13, 30, 2, 21, 17, 11, 26]  # actions; with a share of 0.25, episodes 1 and 5 are for validation
@@ -79,7 +81,7 @@ def test_focused_windows_are_those_found_by_hand(
     wanted = by_hand(focus, episodes, frames)
     every = sum(max(LENGTHS[i] + 2 - frames, 0) for i in episodes)
     assert 0 < len(wanted) < every
-    assert focused_windows(store, focus, frames, split).tolist() == wanted
+    assert focused_windows(Windows([store], frames, split), 0, focus).tolist() == wanted
 
 
 def test_a_share_of_each_batch_is_focused_and_the_rest_is_all_windows_in_turn(store: EpisodeStore) -> None:

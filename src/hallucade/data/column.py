@@ -8,11 +8,14 @@ import zlib
 from collections.abc import Iterator
 from io import FileIO
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 import numpy as np
 
+from hallucade.data.journal import EpisodeRecord
 from hallucade.data.manifest import StoreColumn
+
+Count = TypeVar("Count", int, np.ndarray)  # of rows or bytes: one, or many at once
 
 HEADER_BYTES = 192  # a multiple of 64, as numpy aligns
 BLOCK = 2**20  # bytes under one checksum, counted from the start of an episode's rows
@@ -34,9 +37,24 @@ def header_rows(column: StoreColumn, head: bytes) -> int | None:
     return rows if rows >= 0 and head == header(column, rows) else None
 
 
-def position(column: StoreColumn, row: int) -> int:
+def position(column: StoreColumn, row: Count) -> Count:
     """Return the byte at which a row starts."""
     return HEADER_BYTES + row * column.row_bytes
+
+
+def first_row(record: EpisodeRecord, column: StoreColumn) -> int:
+    """Return the row of a column file at which an episode starts."""
+    return record.frame_offset if column.per == "frame" else record.action_offset
+
+
+def shard_path(store: Path, shard: int) -> Path:
+    """Return the folder of a shard."""
+    return store / "shards" / f"{shard:05d}"
+
+
+def column_path(store: Path, shard: int, name: str) -> Path:
+    """Return the file of a column of a shard."""
+    return shard_path(store, shard) / f"{name}.npy"
 
 
 def map_rows(path: Path, column: StoreColumn, rows: int) -> np.ndarray:
@@ -49,6 +67,11 @@ def checksums(data: np.ndarray) -> list[int]:
     """Return the crc32 (zlib) of each block of an episode's rows."""
     view = np.ascontiguousarray(data).data.cast("B")
     return [zlib.crc32(view[i : i + BLOCK]) for i in range(0, len(view), BLOCK)]
+
+
+def block_count(size: Count) -> Count:
+    """Return how many blocks the `size` bytes of an episode's rows make."""
+    return -(-size // BLOCK)
 
 
 def blocks(file: BinaryIO, start: int, size: int) -> Iterator[tuple[int, int]]:

@@ -11,32 +11,28 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cache, cached_property, lru_cache
 from pathlib import Path
 
 import numpy as np
 
 from hallucade.actions import ActionSpace
-from hallucade.data.column import HEADER_BYTES, blocks, file_size, header_rows, map_rows, position
+from hallucade.data.column import (
+    HEADER_BYTES,
+    blocks,
+    column_path,
+    file_size,
+    first_row,
+    header_rows,
+    map_rows,
+    position,
+)
 from hallucade.data.episode import Episode
 from hallucade.data.journal import EpisodeRecord, read_journal
 from hallucade.data.manifest import StoreColumn, StoreError, load_manifest
+from hallucade.data.verified import Damage, VerifiedColumn
 
 MAPS = 384  # column files kept mapped at once: each holds a file descriptor, of which systems grant 1,024
-
-
-@dataclass(frozen=True)
-class Damage:
-    """A place where the bytes on disk are not those that were recorded."""
-
-    file: Path
-    offset: int  # byte in the file at which the damaged block starts
-    episode: int | None  # None for the file's own header
-
-    def __str__(self) -> str:
-        where = "header" if self.episode is None else f"episode {self.episode}"
-        return f"{self.file} from byte {self.offset} ({where}) is not what was recorded"
 
 
 class EpisodeStore:
@@ -53,6 +49,7 @@ class EpisodeStore:
         self._rows = committed_rows(self.episodes)
         check_sizes(self.path, self.manifest.columns, self._rows)
         self._map = lru_cache(MAPS)(self._open_map)
+        self.verified = cache(self._verified)
 
     def __len__(self) -> int:
         return len(self.episodes)
@@ -153,6 +150,10 @@ class EpisodeStore:
             more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
             raise StoreError(self.path, f"{found[0]}{more}", "restore the file from a copy or record again")
 
+    def _verified(self, name: str) -> VerifiedColumn:
+        """Return the reader of a column that hands out no damaged byte; it remembers what it has verified."""
+        return VerifiedColumn(self.path, self.manifest.column(name), self.episodes)
+
     def _open_map(self, shard: int, name: str) -> np.ndarray:
         column = self.manifest.column(name)
         return map_rows(column_path(self.path, shard, name), column, self._rows[shard][column.per])
@@ -182,21 +183,6 @@ class EpisodeStore:
             for (offset, crc), recorded in zip(found, expected, strict=True):
                 if crc != recorded:
                     yield Damage(path, offset, index)
-
-
-def first_row(record: EpisodeRecord, column: StoreColumn) -> int:
-    """Return the row of a column file at which an episode starts."""
-    return record.frame_offset if column.per == "frame" else record.action_offset
-
-
-def shard_path(store: Path, shard: int) -> Path:
-    """Return the folder of a shard."""
-    return store / "shards" / f"{shard:05d}"
-
-
-def column_path(store: Path, shard: int, name: str) -> Path:
-    """Return the file of a column of a shard."""
-    return shard_path(store, shard) / f"{name}.npy"
 
 
 def committed_rows(episodes: Iterable[EpisodeRecord]) -> dict[int, dict[str, int]]:

@@ -15,7 +15,7 @@ from types import TracebackType
 
 import numpy as np
 
-from hallucade.data.column import checksums, header, position, write_all
+from hallucade.data.column import checksums, column_path, header, position, shard_path, write_all
 from hallucade.data.episode import Episode
 from hallucade.data.journal import JOURNAL, EpisodeRecord, journal_lines, read_journal
 from hallucade.data.lock import LOCK, lock_folder
@@ -29,7 +29,7 @@ from hallucade.data.manifest import (
     split_of,
     sync_folder,
 )
-from hallucade.data.store import check_sizes, column_path, committed_rows, shard_path
+from hallucade.data.store import check_sizes, committed_rows
 
 
 class StoreWriter:
@@ -77,7 +77,7 @@ class StoreWriter:
     def append(
         self,
         episodes: Sequence[Episode],
-        seeds: Sequence[int] | None = None,
+        seeds: Sequence[int | None] | None = None,
         splits: Sequence[str] | None = None,
         names: Sequence[str] | None = None,
         notes: Sequence[tuple[str, ...]] | None = None,

@@ -4,9 +4,12 @@ from dataclasses import dataclass, field
 
 from hallucade.actions import ActionSpace
 from hallucade.config import Config
-from hallucade.data.clips import Focus
+from hallucade.data.balance import Balance
+from hallucade.data.focus import Focus
+from hallucade.data.mixture import Mixture
 from hallucade.data.recorder import RecordingConfig
 from hallucade.data.store import EpisodeStore
+from hallucade.data.windows import DamagePolicy
 from hallucade.models.base import WorldModelConfig
 from hallucade.objectives.base import ObjectiveConfig
 from hallucade.samplers.base import SamplerConfig
@@ -28,8 +31,8 @@ class Source(Config):
     fingerprint: str
 
     @classmethod
-    def of(cls, store: EpisodeStore) -> "Source":
-        """Describe a store."""
+    def of(cls, store: EpisodeStore | Mixture) -> "Source":
+        """Describe a store or a mixture."""
         return cls(
             actions=store.actions,
             frame_size=store.frame_size,
@@ -55,6 +58,8 @@ class RunConfig(Config):
     sampler: SamplerConfig = field(default_factory=FlowSamplerConfig)
     stages: tuple[Stage, ...]
     focus: Focus | None = None  # what training sees more of than its share of the play
+    balance: Balance = field(default_factory=lambda: Balance(share=0.0))  # how much it sees of each kind of action
+    damage: DamagePolicy = "raise"  # what to do about windows that touch damaged bytes
     trainer: TrainerConfig
     sample_every: int = 500  # steps between sample videos
     prompt_frames: int = 8  # real frames that a dream starts from

@@ -8,6 +8,8 @@ from typing import Any, cast
 import torch
 
 from hallucade.data.clips import ClipWindows
+from hallucade.data.episode import Episode
+from hallucade.data.mixture import Mixture
 from hallucade.data.recorder import Progress, record
 from hallucade.data.store import EpisodeStore
 from hallucade.methods.pretrain import Pretrain
@@ -39,13 +41,13 @@ def find_or_record(config: RunConfig, path: Path, progress: Progress | None = No
 
 
 def train(
-    config: RunConfig, store: EpisodeStore, run_folder: Path, *, resume: bool = False, progress: bool = True
+    config: RunConfig, store: EpisodeStore | Mixture, run_folder: Path, *, resume: bool = False, progress: bool = True
 ) -> TrainingResult:
     """Train what `config` describes on `store`, into `run_folder`.
 
     Args:
         config: the recipe, with the user's changes.
-        store: recorded play.
+        store: recorded play, of one store or of several.
         run_folder: new or empty, unless `resume`.
         resume: go on from the newest whole checkpoint.
         progress: show a bar, or lines where there is no terminal.
@@ -61,7 +63,7 @@ def train(
     torch.manual_seed(config.trainer.seed)  # of the fresh weights
     tokenizer = config.tokenizer.build()
     model = config.model.build(store.actions, tokenizer.latent_shape(*store.frame_size))
-    held_out = validation_episodes(store, PROMPT_COUNT, config.prompt_frames + SAMPLE_FRAMES)
+    held_out = held_out_episodes(store, PROMPT_COUNT, config.prompt_frames + SAMPLE_FRAMES)
     world = make_world(config, tokenizer, model)
     callbacks: list[Callback] = [
         KeepPrompts(run_folder, [prompt_of(episode, config.prompt_frames) for episode in held_out]),
@@ -93,13 +95,37 @@ class KeepPrompts:
             save_prompts(self._run_folder, self._prompts)
 
 
-def make_clips(config: RunConfig, store: EpisodeStore) -> StagedClips:
+def make_clips(config: RunConfig, store: EpisodeStore | Mixture) -> StagedClips:
     """Return the clips of every stage, in order."""
     sources = [
-        ClipWindows(store, store.actions, frames=s.frames, batch=s.batch, seed=config.trainer.seed, focus=config.focus)
-        for s in config.stages
+        ClipWindows(
+            store,
+            store.actions,
+            frames=stage.frames,
+            batch=stage.batch,
+            seed=config.trainer.seed,
+            focus=config.focus,
+            balance=config.balance,
+            damage=config.damage,
+        )
+        for stage in config.stages
     ]
     return StagedClips(config.stages, sources)
+
+
+def held_out_episodes(store: EpisodeStore | Mixture, count: int, frames: int) -> list[Episode]:
+    """Cut `count` stretches of `frames` frames from validation episodes; of a mixture, from its stores in turn.
+
+    Raises:
+        ValueError: a store has no validation episode that is long enough.
+    """
+    if isinstance(store, EpisodeStore):
+        return validation_episodes(store, count, frames)
+    each = -(-count // len(store.stores))
+    stretches = [validation_episodes(part, each, frames) for part in store.stores]
+    mixed = [stretch for turn in zip(*stretches, strict=True) for stretch in turn][:count]
+    states_differ = len({part.state_names for part in store.stores}) > 1
+    return [replace(stretch, state=None) if states_differ else stretch for stretch in mixed]
 
 
 def check_same_run(config: RunConfig, run_folder: Path) -> None:

@@ -1,0 +1,94 @@
+"""Windows: every stretch of a number of frames within one episode, numbered over one store or several."""
+
+from collections.abc import Iterator, Sequence
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float32, Int64, UInt8
+
+from hallucade.data.store import EpisodeStore
+from hallucade.data.verified import DamageError
+
+DamagePolicy = Literal["raise", "skip"]  # what to do about a window that touches damaged bytes
+
+
+class Windows:
+    """All windows of `frames` frames in the episodes of one split, read with their checksums checked.
+
+    Args:
+        stores: with equal actions and frame size.
+        frames: t, frames in a window, joined by t - 1 actions.
+        split: "train" or "validation".
+        damage: whether whoever reads a column as a whole leaves damaged episodes out.
+
+    Raises:
+        ValueError: a store has no such window.
+    """
+
+    def __init__(
+        self, stores: Sequence[EpisodeStore], frames: int, split: str = "train", damage: DamagePolicy = "raise"
+    ) -> None:
+        if frames < 2:
+            raise ValueError(f"windows of {frames} frames; use at least 2")
+        self.stores, self.frames, self.split, self.damage = tuple(stores), frames, split, damage
+        places: list[tuple[int, int]] = []  # number of the store, of the episode in it
+        legal: list[int] = []
+        ends: list[int] = []  # of the stores, in windows
+        for number, store in enumerate(stores):
+            indices = store.indices(split)
+            places += [(number, index) for index in indices]
+            legal += [max(store.episodes[index].frames - frames + 1, 0) for index in indices]
+            ends.append(sum(legal))
+            if ends[-1] == (ends[-2] if number else 0):
+                raise ValueError(_no_window(store, split, frames))
+        self._places = np.array(places, np.int64)
+        self._ends = np.cumsum(np.array(legal, np.int64))  # of the episodes
+        self._starts = self._ends - np.array(legal, np.int64)
+        self.ranges = tuple(range(start, stop) for start, stop in zip([0, *ends[:-1]], ends, strict=True))  # of stores
+
+    def __len__(self) -> int:
+        return int(self._ends[-1])
+
+    def columns(self, store: int, name: str) -> Iterator[tuple[range, np.ndarray]]:
+        """Yield the windows of each episode of one of the stores, and all the episode's rows of a column.
+
+        Raises:
+            DamageError: an episode's rows are not what was recorded, and damage is not to be skipped.
+        """
+        column = self.stores[store].verified(name)
+        for place in np.flatnonzero((self._places[:, 0] == store) & (self._ends > self._starts)):
+            try:
+                rows = column.episode(int(self._places[place, 1]))
+            except DamageError:
+                if self.damage == "raise":
+                    raise
+                continue
+            yield range(int(self._starts[place]), int(self._ends[place])), rows
+
+    def gather(
+        self, ids: Int64[np.ndarray, "b"]
+    ) -> tuple[UInt8[np.ndarray, "b t h w 3"], Float32[np.ndarray, "b n c"]]:
+        """Copy windows out of the stores: frames and raw action rows.
+
+        Raises:
+            DamageError: one of them touches bytes that are not what was recorded.
+        """
+        frames = np.empty((len(ids), self.frames, *self.stores[0].frame_size, 3), np.uint8)
+        rows = np.empty((len(ids), self.frames - 1, self.stores[0].actions.size), np.float32)
+        episodes = np.searchsorted(self._ends, ids, side="right")
+        starts, places = ids - self._starts[episodes], self._places[episodes]
+        for number in np.unique(places[:, 0]).tolist():
+            mine = np.flatnonzero(places[:, 0] == number)
+            for name, out in (("actions", rows), ("frames", frames)):
+                self.stores[number].verified(name).read(out, mine, places[mine, 1], starts[mine])
+        return frames, rows
+
+
+def _no_window(store: EpisodeStore, split: str, frames: int) -> str:
+    longest = max((store.episodes[i].frames for i in store.indices(split)), default=0)
+    if longest == 0:
+        return f"{store.path} has no {split} episode; record more episodes or change the validation share"
+    return (
+        f"no {split} episode of {store.path} holds a window of {frames} frames, the longest has {longest}; "
+        "use shorter windows or record longer episodes"
+    )
