@@ -24,6 +24,11 @@ class Config:
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        known = Config._classes.get(cls.__name__)
+        if known is not None and known.__module__ != cls.__module__:  # files name classes without their modules
+            raise ValueError(
+                f"{cls.__module__} defines a config class {cls.__name__}, and so does {known.__module__}; rename one"
+            )
         Config._classes[cls.__name__] = cls
 
     def to_json(self) -> dict[str, Any]:
