@@ -10,8 +10,8 @@ import pytest
 import tiny_recipe
 from echo_world import echo_world
 
-from hallucade import __version__, cli
-from hallucade.cli import COMMANDS, main
+from hallucade import __version__
+from hallucade.cli import COMMANDS, main, worlds
 from hallucade.evaluation.game_check.pong import PongCheckConfig
 from hallucade.recipes import demo as demo_module
 from hallucade.recipes.console import explain
@@ -38,12 +38,12 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == f"hallucade {__version__}\n"
 
 
-@pytest.mark.parametrize("command", [name for name in COMMANDS if name != "train"])
+@pytest.mark.parametrize("command", list(COMMANDS))
 def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert exit_code(command, "--help") == 0
     text = capsys.readouterr().out
     assert f"usage: hallucade {command}" in text
-    assert str(COMMANDS[command].__doc__).splitlines()[0] in text
+    assert str(COMMANDS[command].run.__doc__).splitlines()[0] == COMMANDS[command].summary
     assert "{None}" not in text
 
 
@@ -71,8 +71,8 @@ def test_quick_lowers_the_defaults_and_leaves_what_is_asked_for(
         sys.exit(7)
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(cli, "load", lambda run: echo_world())
-    monkeypatch.setattr(cli, "evaluate_world", judge)
+    monkeypatch.setattr(worlds, "load", lambda run: echo_world())
+    monkeypatch.setattr(worlds, "evaluate_world", judge)
     assert exit_code("evaluate", "--quick", "--pong.rollouts", "256") == 7
     assert exit_code("evaluate", "--pong.seed", "5") == 7
     assert (asked[0].rollouts, asked[0].survival_rollouts) == (256, 16)
@@ -82,8 +82,11 @@ def test_quick_lowers_the_defaults_and_leaves_what_is_asked_for(
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["dream"], "unknown command 'dream'; choose one of record, inspect, train"),
-        (["record", "doom"], "unknown game 'doom'; known games: pong"),
+        (["dream"], "unknown command 'dream'; choose one of record, import, inspect, train"),
+        (["record", "Doom-v99"], "Doom-v99"),
+        (["import", "gone", "there"], "gone: there is no such file or folder; check the path"),
+        (["import", "zip", "gone", "there"], "unknown format 'zip'; known formats: folder"),
+        (["import", "folder", "gone", "there"], "gone: there is no such folder; check the path"),
         (["record", "pong", "--bot", "nobody"], "unknown bot 'nobody'; known bots: good"),
         (["record", "pong", "--frames", "0"], "frames is 0; it must be at least 1"),
         (["record", "pong", "--frame-size", "-3"], "frame_size is -3; Pong needs at least"),
@@ -135,7 +138,7 @@ def test_the_traceback_is_there_for_who_asks(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_our_own_mistakes_keep_their_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(COMMANDS, "demo", lambda: {}["gone"])
+    monkeypatch.setattr(worlds, "demo", lambda: {}["gone"])
     with pytest.raises(KeyError, match="gone"):
         main(["demo"])
 
@@ -144,13 +147,13 @@ def test_ctrl_c_ends_quietly(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
     def interrupted() -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setitem(COMMANDS, "demo", interrupted)
+    monkeypatch.setattr(worlds, "demo", interrupted)
     assert exit_code("demo") == 130
     assert capsys.readouterr().err == "hallucade: interrupted\n"
 
 
 def test_a_warning_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setitem(COMMANDS, "demo", lambda: warnings.warn("two steps were skipped", stacklevel=1))
+    monkeypatch.setattr(worlds, "demo", lambda: warnings.warn("two steps were skipped", stacklevel=1))
     with warnings.catch_warnings():
         warnings.simplefilter("default")
         main(["demo"])
@@ -174,7 +177,8 @@ def test_what_the_machine_refuses_comes_with_a_remedy(error: Exception, said: st
 
 
 def test_a_reader_that_has_seen_enough_is_no_error() -> None:
-    program = "import hallucade.cli as c; c.COMMANDS['demo'] = lambda: [c.say('x' * 99) for _ in range(9999)]"
+    program = "import hallucade.cli as c; from hallucade.cli import worlds"
+    program += "; worlds.demo = lambda: [c.say('x' * 99) for _ in range(9999)]"
     writer = subprocess.Popen(
         [sys.executable, "-c", f"{program}; c.main(['demo'])"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )

@@ -9,7 +9,7 @@ import multiprocessing
 import os
 import signal
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -82,7 +82,7 @@ class Reader:
 class Executor(Protocol):
     """Reads many episodes, in the order of their names."""
 
-    def __call__(self, reader: Reader, names: Sequence[str]) -> Iterator[Read | Refused]: ...
+    def __call__(self, reader: Reader, names: Iterable[str]) -> Iterator[Read | Refused]: ...
 
 
 @dataclass(frozen=True)
@@ -102,6 +102,7 @@ def collect(
     executor: Executor | None = None,
     damage: Literal["raise", "skip"] = "raise",
     limit: int | None = None,
+    frames: int | None = None,
     validation_share: float = 0.05,
     resume: bool = False,
     command: str = "",
@@ -116,10 +117,11 @@ def collect(
         executor: who reads; by default this process, one episode after the other.
         damage: what to do about an episode that cannot be read: stop, or leave it out and say so in the manifest.
         limit: take only so many episodes, the first ones; a resumed collection may take more.
+        frames: stop when the store holds at least so many; needed where a source never ends, as a game.
         validation_share: of the episodes, where the source has no split of its own.
         resume: continue what is there; absent counts as nothing yet.
         command: the command line that asked for it, kept with the data.
-        progress: called after each episode of the source.
+        progress: called after each episode of the source; with `frames` it counts those.
 
     Raises:
         SourceError: the source cannot be read, or with the policy "raise" one of its episodes; what came before is
@@ -129,15 +131,20 @@ def collect(
     """
     reader = Reader(source, conversion)
     opened = reader.opened
-    names = list(opened.episodes[:limit])
-    if not names:
+    names = opened.episodes if limit is None else opened.episodes[:limit]
+    if len(names) == 0:
         raise SourceError(opened.origin, "there is no episode to read", "check the path and the filters")
     about = partial(_manifest, reader, validation_share, command)
     with Collector(Path(path), about, names, resume) as collector:
-        for number, read in enumerate((executor or serial)(reader, names[collector.first :]), collector.first + 1):
-            collector.take(read, damage)
-            if progress is not None:
-                progress(number, len(names))
+        left = islice(names, collector.first, None)
+        for number, read in enumerate(() if collector.full(frames) else (executor or serial)(reader, left)):
+            collector.take(read, collector.first + number, damage)
+            if progress is not None and frames is not None:
+                progress(min(collector.frames, frames), frames)
+            elif progress is not None:
+                progress(collector.first + number + 1, len(names))
+            if collector.full(frames):
+                break
         if collector.writer is None:
             raise SourceError(
                 opened.origin, "nothing of it was kept", "; ".join(collector.why[:3]) or "check the source"
@@ -152,11 +159,11 @@ class Collector:
         self, path: Path, about: Callable[[Episode], StoreManifest], names: Sequence[str], resume: bool
     ) -> None:
         self._path, self._about, self._names = path, about, names
-        self._positions = {name: i for i, name in enumerate(names)}
         self.writer: StoreWriter | None = None
         self.refused: list[Refused] = []
         self.empty: list[str] = []
         self.why: list[str] = []  # nothing was kept
+        self._frames = 0  # in the store
         self.first = self._done = 0  # names that are done, and stretches of the next one that are in the store already
         if resume and (path / MANIFEST).exists():
             self._resume(StoreWriter(path))
@@ -170,8 +177,17 @@ class Collector:
         if self.writer is not None:
             self.writer.__exit__(*error)
 
-    def take(self, read: Read | Refused, damage: Literal["raise", "skip"]) -> None:
-        """Commit one episode of the source, or refuse it."""
+    @property
+    def frames(self) -> int:
+        """Frames in the store."""
+        return self._frames
+
+    def full(self, frames: int | None) -> bool:
+        """Say whether the store holds as many frames as are wanted."""
+        return frames is not None and self._frames >= frames
+
+    def take(self, read: Read | Refused, position: int, damage: Literal["raise", "skip"]) -> None:
+        """Commit one episode of the source, the one at `position` of its list, or refuse it."""
         if isinstance(read, Refused):
             self._refuse(read, damage)
             return
@@ -181,7 +197,7 @@ class Collector:
             self.why += read.converted.notes
             return
         try:
-            self._commit(read, episodes)
+            self._commit(read, episodes, position)
         except StoreError:
             raise
         except ValueError as error:
@@ -189,7 +205,7 @@ class Collector:
             remedy = "give --size, or import what differs into a store of its own"
             self._refuse(Refused(read.name, str(self._path), what, remedy), damage)
 
-    def _commit(self, read: Read, episodes: Sequence[Episode]) -> None:
+    def _commit(self, read: Read, episodes: Sequence[Episode], position: int) -> None:
         if self.writer is None:
             self.writer = StoreWriter(self._path, self._about(episodes[0]))
             self._remark(*self.refused)
@@ -198,11 +214,12 @@ class Collector:
         done, self._done = self._done, 0
         n = len(episodes)
         share = self.writer.manifest.validation_share
-        split = read.split or split_of(self._positions[read.name], share)
+        split = read.split or split_of(position, share)
         notes = [read.converted.notes, *[()] * (n - 1)]
         self.writer.append(
             episodes[done:], [read.seed] * (n - done), [split] * (n - done), [read.name] * (n - done), notes[done:]
         )
+        self._frames += sum(len(episode.frames) for episode in episodes[done:])
 
     def _refuse(self, refused: Refused, damage: Literal["raise", "skip"]) -> None:
         if damage == "raise":
@@ -224,18 +241,17 @@ class Collector:
         if not writer.episodes:
             return
         last = writer.episodes[-1].name
-        if last not in self._positions:
+        self._frames = sum(record.frames for record in writer.episodes)
+        try:
+            self.first = self._names.index(last)
+        except ValueError:
             writer.close()
-            raise StoreError(
-                self._path,
-                f"it holds an episode {last!r} that is not to be read now",
-                "use another folder, or no --limit",
-            )
-        self.first = self._positions[last]
+            what = f"it holds an episode {last!r} that is not to be read now"
+            raise StoreError(self._path, what, "use another folder, or no --limit") from None
         self._done = Counter(record.name for record in writer.episodes)[last]
 
 
-def serial(reader: Reader, names: Sequence[str]) -> Iterator[Read | Refused]:
+def serial(reader: Reader, names: Iterable[str]) -> Iterator[Read | Refused]:
     """Read in this process."""
     return map(reader, names)
 
@@ -246,7 +262,7 @@ class Processes:
 
     workers: int
 
-    def __call__(self, reader: Reader, names: Sequence[str]) -> Iterator[Read | Refused]:
+    def __call__(self, reader: Reader, names: Iterable[str]) -> Iterator[Read | Refused]:
         context = multiprocessing.get_context("spawn")  # a fork of a process with threads may hang
         pool = ProcessPoolExecutor(self.workers, context, _start_worker, (reader,))
         try:

@@ -6,8 +6,8 @@ button counts as held if it ever was, a choice keeps its last option, other axes
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
-from itertools import pairwise
+from dataclasses import dataclass, replace
+from itertools import islice, pairwise
 from typing import Literal
 
 import cv2
@@ -37,6 +37,8 @@ class ConversionConfig(Config):
     menus: Literal["cut", "keep"] = "cut"  # frames on which the player is in a menu
     idle: float | None = None  # seconds: what goes beyond, of a time in which nothing is touched, is cut
     shortest: int = 2  # frames; a stretch with fewer is left out
+    delay: int = 0  # frames of the source: row i of the actions belongs to frame i + delay; `validate` finds it
+    invert: tuple[str, ...] = ()  # axes whose sign is wrong; `validate` finds them
 
     def __post_init__(self) -> None:
         if self.fps is not None and not 0 < self.fps < math.inf:
@@ -70,12 +72,17 @@ class Conversion:
     """
 
     def __init__(self, config: ConversionConfig, actions: ActionSpace, fps: float) -> None:
-        self.config, self._actions = config, actions
+        self.config, self._actions, self._signs = (
+            config,
+            inverted(actions, config.invert),
+            _signs(actions, config.invert),
+        )
         self.fps = fps if config.fps is None else config.fps
         self._ratio = fps / self.fps  # frames of the source a frame of the store
         if self._ratio < 1 - 1e-9:
             raise ValueError(f"the source has {fps:g} frames a second, fewer than {self.fps:g}; ask for at most those")
-        self.actions = actions if self._ratio <= 1 else actions.over(math.ceil(self._ratio - 1e-9))
+        whole = math.ceil(self._ratio - 1e-9)  # frames that one row covers
+        self.actions = self._actions if whole <= 1 else self._actions.over(whole)
 
     def __call__(self, foreign: ForeignEpisode) -> Converted:
         """Decode, resample, resize and cut one episode.
@@ -83,8 +90,9 @@ class Conversion:
         Raises:
             SourceError: a frame cannot be decoded.
         """
+        foreign = delayed(foreign, self.config.delay)
         kept = kept_frames(len(foreign.actions), self._ratio)
-        rows = resampled(self._actions, foreign.actions, kept)
+        rows = resampled(self._actions, foreign.actions * self._signs, kept)
         dropped = self._dropped(foreign, rows, kept)
         wanted = np.flatnonzero(~dropped)
         pictures, decoded = self._decode(foreign, kept[wanted])
@@ -151,6 +159,44 @@ class Conversion:
         )
 
 
+def delayed(foreign: ForeignEpisode, delay: int) -> ForeignEpisode:
+    """Return the episode with its rows moved by `delay` frames; what has no partner any more is left out.
+
+    Rewards move with the actions; state, extras and menus belong to frames.
+    """
+    if delay == 0:
+        return foreign
+    delay = max(-len(foreign.actions), min(delay, len(foreign.actions)))
+    length = len(foreign.actions) - abs(delay)
+    rows, frames = slice(max(-delay, 0), max(-delay, 0) + length), slice(max(delay, 0), max(delay, 0) + length + 1)
+    return replace(
+        foreign,
+        frames=lambda: islice(foreign.frames(), frames.start, None),
+        actions=foreign.actions[rows],
+        rewards=None if foreign.rewards is None else foreign.rewards[rows],
+        state=None if foreign.state is None else foreign.state[frames],
+        extras={name: extra[frames] for name, extra in foreign.extras.items()},
+        menu=None if foreign.menu is None else foreign.menu[frames],
+    )
+
+
+def inverted(actions: ActionSpace, names: tuple[str, ...]) -> ActionSpace:
+    """Return the space whose axes of these names point the other way; what they do to the view stays said.
+
+    Raises:
+        ValueError: there is no such axis.
+    """
+    known = [axis.name for axis in actions.axes]
+    if unknown := [name for name in names if name not in known]:
+        raise ValueError(f"there is no axis {unknown[0]!r} to invert; there is {', '.join(known) or 'none'}")
+    axes = (replace(axis, low=-axis.high, high=-axis.low) if axis.name in names else axis for axis in actions.axes)
+    return replace(actions, axes=tuple(axes))
+
+
+def _signs(actions: ActionSpace, names: tuple[str, ...]) -> Float32[np.ndarray, "c"]:
+    return np.array([-1 if name in names else 1 for name in actions.names], np.float32)
+
+
 def kept_frames(actions: int, ratio: float) -> Int64[np.ndarray, "f"]:
     """Return which of n + 1 frames are kept when every `ratio`-th is: the nearest to 0, `ratio`, 2 * `ratio`, ...
 
@@ -182,7 +228,7 @@ def resized(frame: Picture, size: tuple[int, int], fit: Literal["stretch", "crop
         return _scaled(frame, height, width)
     scale = (max if fit == "crop" else min)(height / h, width / w)
     if fit == "crop":
-        ch, cw = min(h, round(height / scale)), min(w, round(width / scale))
+        ch, cw = max(1, min(h, round(height / scale))), max(1, min(w, round(width / scale)))
         top, left = (h - ch) // 2, (w - cw) // 2
         return _scaled(frame[top : top + ch, left : left + cw], height, width)
     ih, iw = max(1, min(height, round(h * scale))), max(1, min(width, round(w * scale)))

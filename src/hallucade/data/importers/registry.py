@@ -2,9 +2,11 @@
 
 from pathlib import Path
 
+from hallucade.data.importers.folder import FolderConfig
 from hallucade.data.source import ImporterConfig, SourceError
 
-IMPORTERS: dict[str, type[ImporterConfig]] = {importer.format: importer for importer in ()}
+_CONFIGS: tuple[type[ImporterConfig], ...] = (FolderConfig,)
+IMPORTERS = {config.format: config for config in _CONFIGS}
 
 
 def guess_format(path: Path) -> str:

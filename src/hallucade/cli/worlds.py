@@ -1,0 +1,146 @@
+"""Commands about trained worlds: evaluate, rollout, play, export, demo."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from tyro.conf import Positional
+
+from hallucade.cli.parse import parse
+from hallucade.data.pictures import overlay_keys, write_video
+from hallucade.data.store import EpisodeStore
+from hallucade.evaluation.evaluate import evaluate as evaluate_world
+from hallucade.evaluation.game_check.pong import PongCheckConfig
+from hallucade.evaluation.report import write_report
+from hallucade.games.bots import make_bot
+from hallucade.play.server import serve
+from hallucade.recipes.console import say, staged
+from hallucade.recipes.demo import announce
+from hallucade.recipes.demo import demo as run_demo
+from hallucade.recipes.load import export as export_run
+from hallucade.recipes.load import load, run_facts
+from hallucade.rollout import Session, World
+from hallucade.samplers.flow import FlowSamplerConfig
+
+RUNS = Path("runs")
+
+
+def evaluate(arguments: Sequence[str]) -> None:
+    """Judge a run against the true game."""
+    parse(partial(judge, pong=PongCheckConfig.quick()) if "--quick" in arguments else judge, "evaluate", arguments)
+
+
+def judge(
+    run: Positional[Path | None] = None,
+    /,
+    store: Path | None = None,
+    out: Path | None = None,
+    quick: bool = False,
+    sampling_steps: int | None = None,
+    pong: PongCheckConfig = PongCheckConfig(),  # noqa: B008 - frozen
+) -> None:
+    """Judge a run against the true game; write metrics.json and report.html.
+
+    Args:
+        run: a run folder; by default the bundled Pong.
+        store: recorded play of the same game, whose validation clips are dreamed too.
+        out: where to write; by default the run folder, and runs/bundled for the bundled Pong.
+        quick: fewer games, coarser percentiles; sets the defaults of what follows.
+        sampling_steps: denoising steps a frame, instead of the recipe's.
+        pong: how much of the true game.
+    """
+    world = _with_steps(load(run), sampling_steps)
+    recorded = None if store is None else EpisodeStore(store)
+    out = out or run or RUNS / "bundled"
+    out.mkdir(parents=True, exist_ok=True)  # minutes before it is needed
+    with staged("judging") as stage:
+        evaluation = evaluate_world(world, recorded, pong=pong, progress=stage)
+    write_report(out, evaluation, run_facts(run))
+    for name, value in sorted(evaluation.metrics.items()):
+        say(f"{name:>42}  {value:.4g}")
+    say(f"report: {out / 'report.html'}")
+
+
+def rollout(
+    run: Positional[Path | None] = None,
+    /,
+    out: Path = Path("dream.mp4"),
+    frames: int = 300,
+    bot: str = "random_hold",
+    prompt: int = 0,
+    seed: int = 0,
+    sampling_steps: int | None = None,
+) -> None:
+    """Dream a video.
+
+    Args:
+        run: a run folder; by default the bundled Pong.
+        out: the video to write, .mp4 or .gif.
+        frames: dreamed frames.
+        bot: who presses the keys, without seeing the screen: random_hold or idle.
+        prompt: which of the run's prompts to start from.
+        seed: of keys and noise.
+        sampling_steps: denoising steps a frame, instead of the recipe's.
+    """
+    world = _with_steps(load(run), sampling_steps)
+    if not 0 <= prompt < len(world.prompts):
+        raise ValueError(f"prompt is {prompt}; this run has {len(world.prompts)}, counted from 0")
+    if bot not in ("random_hold", "idle"):
+        raise ValueError(f"bot is {bot!r}; without a simulator's state it can be random_hold or idle")
+    if frames < 1:
+        raise ValueError(f"frames is {frames}; dream one or more")
+    session = Session(world, world.prompts[prompt], seed)
+    player = make_bot(bot, world.actions, 1, seed)
+    shown, rows = [world.prompts[prompt].frames[-1:]], [world.actions.idle]
+    for _ in range(0, frames, world.frames_per_step):
+        row = player(np.zeros((1, 1)))[0]
+        dreamed = session.step(row)[0].cpu().numpy()
+        shown.append(dreamed)
+        rows.extend([row] * len(dreamed))
+    video = overlay_keys(np.concatenate(shown), world.actions, np.stack(rows), scale=10)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_video(out, video, world.fps)
+    say(f"{len(video) - 1} dreamed frames: {out}")
+
+
+def play(run: Positional[Path | None] = None, /, host: str = "127.0.0.1", port: int = 8000) -> None:
+    """Play a dream in the browser, beside the true game.
+
+    Args:
+        run: a run folder; by default the bundled Pong.
+        host: address to listen on.
+        port: port to listen on; 0 for any free one.
+    """
+    serve(partial(load, run), host=host, port=port, ready=announce)
+
+
+def export(source: Positional[Path], out: Positional[Path], /) -> None:
+    """Write a run or a store for others, and nothing else.
+
+    Args:
+        source: a run folder: its weights, config and prompts go out; or a store: it becomes a LeRobot v3.0 dataset.
+        out: a new folder; `hallucade play` and `hallucade evaluate` take an exported run as a run.
+    """
+    say(f"exported: {export_run(source, out)}")
+
+
+def demo(folder: Path = RUNS / "demo", host: str = "127.0.0.1", port: int = 8000) -> None:
+    """Record, train, judge and play Pong inside a neural network.
+
+    Args:
+        folder: where everything goes; calling again goes on from there.
+        host: address of the page.
+        port: port of the page.
+    """
+    run_demo(folder, host=host, port=port)
+
+
+def _with_steps(world: World, steps: int | None) -> World:
+    if steps is None:
+        return world
+    config = getattr(world.sampler, "config", None)
+    if not isinstance(config, FlowSamplerConfig):
+        raise ValueError("this run's sampler takes no number of steps; leave out --sampling-steps")
+    return world.with_sampler(replace(config, steps=steps).build())
