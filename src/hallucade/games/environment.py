@@ -7,7 +7,7 @@ import importlib
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import gymnasium
 import numpy as np
@@ -16,6 +16,7 @@ from hallucade.games.native_actions import Controls
 from hallucade.games.players import PlayerMaker
 
 SIMULATED = "played by a program in a simulator"
+STALE = "stale_frame"  # key of an environment's info: the game is over and there is no new frame
 Env = gymnasium.Env[Any, Any]
 
 # Set where they are not: pygame opens no window and greets nobody.
@@ -42,6 +43,7 @@ class Environment:
     options: Mapping[str, Any] = field(default_factory=dict[str, Any])  # keyword arguments of ``gymnasium.make``
     fps: float | None = None  # of the environment's own steps; None asks its metadata
     frame_skip: int = 1  # steps a frame, unless a recording asks for another number
+    settling: int = 0  # frames without an action before the first one that is shown: a screen that is no game yet
     skip_option: str | None = None  # the environment's own option that skips frames, faster than stepping through them
     picture: Literal["observation", "render"] | None = None  # None takes the observation if it is one
     controls: Callable[[Env], Controls] | None = None  # None names them after the action space
@@ -61,9 +63,15 @@ class Environment:
             os.environ.setdefault(name, value)
         self._require()
         skip = {} if self.skip_option is None else {self.skip_option: frame_skip}
-        arguments = {"disable_env_checker": True, "render_mode": "rgb_array", **self.options, **skip, **options}
+        arguments: dict[str, Any] = {
+            "disable_env_checker": True,
+            "render_mode": "rgb_array",
+            **self.options,
+            **skip,
+            **options,
+        }
         try:
-            return cast("Env", gymnasium.make(self.id, **arguments))
+            return gymnasium.make(self.id, **arguments)
         except (gymnasium.error.Error, TypeError, ImportError) as error:
             raise ValueError(f"environment {self.id!r} cannot be made: {_one_line(error)}{self._hint()}") from error
 

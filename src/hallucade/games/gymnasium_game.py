@@ -11,10 +11,8 @@ from jaxtyping import Float64, UInt8
 
 from hallucade.actions import ActionSpace
 from hallucade.games.base import Game
-from hallucade.games.environment import Env, Environment, Readout
-from hallucade.games.native_actions import ActionRow, Controls, action_space_of, controls_of
-
-STALE = "stale_frame"  # key of an environment's info: the game is over and there is no new frame
+from hallucade.games.environment import STALE, Env, Environment, Readout
+from hallucade.games.native_actions import ActionRow, Controls, controls_of
 
 
 @dataclass(frozen=True)
@@ -74,6 +72,9 @@ class GymnasiumGame:
     def reset(self, seed: int) -> Moment:
         """Start the game of this seed."""
         observation, _ = self._env.reset(seed=seed)
+        idle = self._controls.native(self._controls.actions.idle)
+        for _ in range(self.environment.settling * self._repeat):
+            observation, *_ = self._env.step(idle)
         return self._moment(observation)
 
     def act(self, row: ActionRow) -> Outcome:
@@ -102,14 +103,14 @@ class GymnasiumGame:
         return Moment(self._frame(observation), state, self._readout.extras())
 
     def _frame(self, observation: Any) -> UInt8[np.ndarray, "h w 3"]:
-        frame = self._env.render() if self._picture is None else _at(observation, self._picture)
+        frame: Any = self._env.render() if self._picture is None else _at(observation, self._picture)
         if not (isinstance(frame, np.ndarray) and frame.dtype == np.uint8 and frame.ndim == 3 and frame.shape[2] == 3):
-            what = f"{frame.dtype} {frame.shape}" if isinstance(frame, np.ndarray) else type(frame).__name__
+            what = f"{frame.dtype} {frame.shape}" if isinstance(frame, np.ndarray) else f"a {type(frame).__name__}"
             raise ValueError(
                 f"environment {self.environment.id!r} shows {what}; it must render uint8 height x width x 3 in mode "
                 "'rgb_array', or observe such frames"
             )
-        return frame.copy()  # many environments draw into the same array again
+        return np.array(frame, np.uint8)  # a copy: many environments draw into the same array again
 
 
 Path = tuple[str, ...]  # of a part within nested observations
@@ -127,7 +128,7 @@ def _picture_key(env: Env, environment: Environment) -> Path | None:
 
 def _named(env: Env) -> Controls:
     """Take the names and keys that a game of this package gives its controls, else those of its action space."""
-    controls, own = controls_of(action_space_of(env)), getattr(env.unwrapped, "actions", None)
+    controls, own = controls_of(env.action_space), getattr(env.unwrapped, "actions", None)
     if isinstance(own, ActionSpace) and [*map(type, own.controls)] == [*map(type, controls.actions.controls)]:
         return Controls(own, controls.native)
     return controls
@@ -158,7 +159,8 @@ def _observed(env: Env, picture: Path | None) -> Readout:
 
 def _parts(space: gymnasium.Space[Any]) -> list[tuple[Path, gymnasium.Space[Any]]]:
     if isinstance(space, spaces.Dict):
-        return [((key, *path), leaf) for key, part in space.spaces.items() for path, leaf in _parts(part)]
+        parts = cast("dict[str, gymnasium.Space[Any]]", space.spaces)
+        return [((key, *path), leaf) for key, part in parts.items() for path, leaf in _parts(part)]
     return [((), space)]
 
 
@@ -169,8 +171,8 @@ def _at(observation: Any, path: Path) -> Any:
 
 
 def _is_picture(space: gymnasium.Space[Any]) -> bool:
-    shape = space.shape
-    return isinstance(space, spaces.Box) and space.dtype == np.uint8 and len(shape or ()) == 3 and shape[2] == 3
+    shape = space.shape or ()
+    return isinstance(space, spaces.Box) and bool(space.dtype == np.uint8) and len(shape) == 3 and shape[2] == 3
 
 
 def _is_vector(space: gymnasium.Space[Any]) -> bool:

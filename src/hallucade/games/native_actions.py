@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeAlias, cast
 
-import gymnasium
 import numpy as np
 from gymnasium import spaces
 from jaxtyping import Float32
@@ -15,6 +14,7 @@ KEY_PAIRS = (("ArrowLeft", "ArrowRight"), ("ArrowDown", "ArrowUp"), ("KeyA", "Ke
 KEYS = tuple(f"Digit{digit}" for digit in (1, 2, 3, 4, 5, 6, 7, 8, 9, 0)) + tuple(f"Key{k}" for k in "QERTYUIOPFGH")
 
 ActionRow: TypeAlias = Float32[np.ndarray, "c"]  # one raw action row
+Space = spaces.Space[Any]
 Native = Callable[[ActionRow], Any]  # what `env.step` takes for a raw row
 
 
@@ -26,7 +26,7 @@ class Controls:
     native: Native
 
 
-def controls_of(space: spaces.Space[Any]) -> Controls:
+def controls_of(space: Space) -> Controls:
     """Name the controls of any action space that is made of Discrete, MultiDiscrete, MultiBinary and Box.
 
     An option that cannot be chosen otherwise (one option, or low = high) is no control and is always sent. Keys are
@@ -61,31 +61,36 @@ class _Leaf:
     native: Callable[[np.ndarray], Any]
 
 
-def _flattened(name: str, space: spaces.Space[Any]) -> Iterator[tuple[str, spaces.Space[Any]]]:
+def _flattened(name: str, space: Space) -> Iterator[tuple[str, Space]]:
     """Yield the elementary spaces with a name that says where they are: "arm", "arm_2"."""
-    match space:
-        case spaces.Dict():
-            for key, part in space.spaces.items():
-                yield from _flattened(_joined(name, key), part)
-        case spaces.Tuple():
-            for i, part in enumerate(space.spaces):
-                yield from _flattened(_joined(name or "action", i), part)
-        case _:
-            yield name, space
+    parts = _parts(space)
+    if parts is None:
+        yield name, space
+        return
+    first = "" if isinstance(space, spaces.Dict) else "action"  # keys are names, positions are none
+    for key, part in parts.items():
+        yield from _flattened(_joined(name or first, key), part)
 
 
-def _assembled(space: spaces.Space[Any], values: Iterator[Any]) -> Any:
+def _assembled(space: Space, values: Iterator[Any]) -> Any:
     """Undo `_flattened`."""
-    match space:
-        case spaces.Dict():
-            return {key: _assembled(part, values) for key, part in space.spaces.items()}
-        case spaces.Tuple():
-            return tuple(_assembled(part, values) for part in space.spaces)
-        case _:
-            return next(values)
+    parts = _parts(space)
+    if parts is None:
+        return next(values)
+    assembled = {key: _assembled(part, values) for key, part in parts.items()}
+    return assembled if isinstance(space, spaces.Dict) else tuple(assembled.values())
 
 
-def _leaf(name: str, space: spaces.Space[Any]) -> _Leaf:
+def _parts(space: Space) -> dict[Any, Space] | None:
+    """Return the spaces that a Dict or Tuple holds, in their order."""
+    if isinstance(space, spaces.Dict):
+        return dict(cast("dict[Any, Space]", space.spaces))
+    if isinstance(space, spaces.Tuple):
+        return dict(enumerate(cast("tuple[Space, ...]", space.spaces)))
+    return None
+
+
+def _leaf(name: str, space: Space) -> _Leaf:
     match space:
         case spaces.Discrete():
             return _discrete(name, space)
@@ -182,8 +187,3 @@ def _with_keys(controls: list[Control]) -> list[Control]:
 
 def _joined(*parts: Any) -> str:
     return "_".join(str(part) for part in parts if part != "")
-
-
-def action_space_of(env: gymnasium.Env[Any, Any]) -> spaces.Space[Any]:
-    """Return the action space of an environment, typed."""
-    return cast("spaces.Space[Any]", env.action_space)

@@ -7,7 +7,7 @@ alone.
 import importlib.util
 import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol, cast
 
@@ -64,6 +64,29 @@ class RandomHold:
         due = rng.random(len(self._controls)) < self._change
         self._row = drawn if self._row is None else np.where(due, drawn, self._row)
         return self._row
+
+
+class Switching:
+    """Gives the controls to one of several players, and to another one now and then.
+
+    Args:
+        players: who plays; all of them see every frame.
+        weights: how likely each is to be next.
+        mean_frames: between two draws.
+    """
+
+    def __init__(self, players: Sequence[Player], weights: Sequence[float], mean_frames: float = 90.0) -> None:
+        self._players, self._change = players, 1 / mean_frames
+        self._shares = np.array(weights) / np.sum(weights)
+        self._now: int | None = None
+
+    def __call__(
+        self, frame: UInt8[np.ndarray, "h w 3"], state: Float64[np.ndarray, "s"] | None, rng: np.random.Generator
+    ) -> ActionRow:
+        rows = [player(frame, state, rng) for player in self._players]
+        if self._now is None or rng.random() < self._change:
+            self._now = int(rng.choice(len(rows), p=self._shares))
+        return rows[self._now]
 
 
 def player_maker(name: str, own: dict[str, PlayerMaker], mean_hold: float) -> PlayerMaker:
