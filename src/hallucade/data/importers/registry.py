@@ -3,9 +3,12 @@
 from pathlib import Path
 
 from hallucade.data.importers.folder import FolderConfig
+from hallucade.data.importers.game_factory import GameFactoryConfig
+from hallucade.data.importers.minerl import MinerlConfig
+from hallucade.data.importers.vpt import VptConfig
 from hallucade.data.source import ImporterConfig, SourceError
 
-_CONFIGS: tuple[type[ImporterConfig], ...] = (FolderConfig,)
+_CONFIGS: tuple[type[ImporterConfig], ...] = (FolderConfig, VptConfig, MinerlConfig, GameFactoryConfig)
 IMPORTERS = {config.format: config for config in _CONFIGS}
 
 
