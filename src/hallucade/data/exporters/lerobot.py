@@ -40,6 +40,15 @@ FILES = 1000  # in a chunk's folder
 BATCH = 200  # episodes of whose list the rows are written at once
 DATA_PATH = "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
 VIDEO_PATH = "videos/{video_key}/chunk-{chunk_index:03d}/file-{file_index:03d}.mp4"
+# LeRobot looks tasks up by their words: what pandas takes for the index of the table, it learns from the schema.
+INDEXED = {
+    "index_columns": ["task"],
+    "column_indexes": [],
+    "columns": [
+        {"name": "task_index", "field_name": "task_index", "pandas_type": "int64", "numpy_type": "int64"},
+        {"name": "task", "field_name": "task", "pandas_type": "unicode", "numpy_type": "object"},
+    ],
+}
 EPISODES_PATH = "meta/episodes/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
 
 
@@ -191,9 +200,10 @@ class _Export:
         names = self._stats[0]
         stats = {name: joined_stats([one[name] for one in self._stats]) for name in names}
         _write_json(meta / "stats.json", {name: {k: v.tolist() for k, v in s.items()} for name, s in stats.items()})
-        # pandas, with which LeRobot reads this, takes the column for the index by its name in the schema.
         tasks = arrow.table({"task_index": arrow.array([0], arrow.int64()), "task": [self._task]})
-        arrow.parquet.write_table(tasks.replace_schema_metadata(_indexed_by("task")), meta / "tasks.parquet")
+        arrow.parquet.write_table(
+            tasks.replace_schema_metadata({"pandas": json.dumps(INDEXED)}), meta / "tasks.parquet"
+        )
         _write_json(self._root / FACTS, _facts(store, self._order).to_json())
 
 
@@ -369,11 +379,6 @@ def _facts(store: EpisodeStore, order: Sequence[int]) -> StoreFacts:
         extras=shapes,
         episodes=tuple(EpisodeFacts(split=r.split, name=r.name, seed=r.seed, notes=r.notes) for r in records),
     )
-
-
-def _indexed_by(column: str) -> dict[str, str]:
-    """Return the schema's metadata by which pandas makes a column the index of its table."""
-    return {"pandas": json.dumps({"index_columns": [column], "column_indexes": [], "columns": [], "creator": {}})}
 
 
 def _png(frame: np.ndarray) -> bytes:
