@@ -17,6 +17,7 @@ from hallucade.data.conversion import ConversionConfig
 from hallucade.data.environment import EnvironmentConfig
 from hallucade.data.importers.registry import IMPORTERS, guess_format
 from hallucade.data.pictures import contact_sheet, overlay_keys, write_png
+from hallucade.data.ray_executor import RayExecutor
 from hallucade.data.recorder import RecordingConfig
 from hallucade.data.recorder import record as record_store
 from hallucade.data.source import ImporterConfig
@@ -157,7 +158,7 @@ def run_import(command: Import, out: Path) -> None:
             command.source,
             out,
             command.conversion,
-            executor=executor_of(command.workers, command.limit or sys.maxsize),
+            executor=RayExecutor() if command.ray else executor_of(command.workers, command.limit or sys.maxsize),
             damage=command.damage,
             limit=command.limit,
             validation_share=command.validation_share,
