@@ -80,20 +80,24 @@ class Axis(Config):
     """A control with a value: a stick's position ("value") or a mouse's movement since the last frame ("delta").
 
     Raises:
-        ValueError: an empty or infinite range.
+        ValueError: an empty or infinite range, or keys that leave it.
     """
 
     name: str
     low: float
     high: float
     kind: Literal["value", "delta"] = "value"
-    negative_keys: tuple[str, ...] = ()  # any of them sets `low`
-    positive_keys: tuple[str, ...] = ()  # any of them sets `high`
+    negative_keys: tuple[str, ...] = ()  # any of them sets `low`, or -`by_key`
+    positive_keys: tuple[str, ...] = ()  # any of them sets `high`, or `by_key`
+    by_key: float | None = None  # for ranges that a mouse reaches and no player holds a key for; None for the ends
     turns: Turn | None = None  # where a positive value turns the view; `hallucade validate` checks it in the pictures
 
     def __post_init__(self) -> None:
         if not (np.isfinite(self.low) and np.isfinite(self.high) and self.low < self.high):
             raise ValueError(f"axis {self.name!r} has range [{self.low}, {self.high}]; give finite low < high")
+        if self.by_key is not None and not 0 < self.by_key <= max(-self.low, self.high):
+            farthest = max(-self.low, self.high)
+            raise ValueError(f"by_key of axis {self.name!r} is {self.by_key}; give a value in (0, {farthest:g}]")
 
     @property
     def features(self) -> int:
@@ -104,6 +108,13 @@ class Axis(Config):
     def idle(self) -> float:
         """The value when nobody touches it: 0, or the nearest end of the range."""
         return min(max(0.0, self.low), self.high)
+
+    @property
+    def key_values(self) -> tuple[float, float]:
+        """What its negative and its positive keys set."""
+        if self.by_key is None:
+            return self.low, self.high
+        return max(self.low, -self.by_key), min(self.high, self.by_key)
 
 
 Control = Button | Choice | Axis
@@ -194,8 +205,7 @@ class ActionSpace(Config):
 
     def over(self, frames: int) -> "ActionSpace":
         """Return the space of rows aggregated over `frames`: delta axes reach that much further."""
-        axes = (replace(a, low=a.low * frames, high=a.high * frames) if a.kind == "delta" else a for a in self.axes)
-        return replace(self, axes=tuple(axes))
+        return replace(self, axes=tuple(_stretched(a, frames) if a.kind == "delta" else a for a in self.axes))
 
     def from_keys(self, pressed: Collection[str]) -> Float32[np.ndarray, "c"]:
         """Return the raw row of a player who holds these keys.
@@ -274,7 +284,12 @@ def _value(control: Control, held: frozenset[str], idle: float) -> float:
         case Axis():
             negative = _longest_chord(control.negative_keys, held) > 0
             positive = _longest_chord(control.positive_keys, held) > 0
-            return idle if negative == positive else (control.low if negative else control.high)
+            return idle if negative == positive else control.key_values[int(positive)]
+
+
+def _stretched(axis: Axis, frames: int) -> Axis:
+    by_key = None if axis.by_key is None else axis.by_key * frames
+    return replace(axis, low=axis.low * frames, high=axis.high * frames, by_key=by_key)
 
 
 def _longest_chord(keys: Collection[str], held: frozenset[str]) -> int:
