@@ -21,6 +21,7 @@ from hallucade.games.timer import Timer
 
 Streams = UInt64[np.ndarray, "n"]  # one random stream a game
 STILL = 0.4  # share of the random movements of a mouse that are none
+NOD = 2.5  # times an axis's range that one random movement turns the view up or down
 
 
 class IdleBot:
@@ -36,7 +37,7 @@ class IdleBot:
 class RandomHoldBot:
     """Holds a random action for a random time: 1 to 2 * `mean_hold` frames.
 
-    A mouse moves slowly more often than fast, and turns the view up after down: a gaze at the ceiling shows nothing.
+    A mouse moves slowly more often than fast, and turns the view down again after up: nobody plays gazing at the sky.
     """
 
     def __init__(self, actions: ActionSpace, streams: Streams, mean_hold: int = 8) -> None:
@@ -51,7 +52,8 @@ class RandomHoldBot:
             share = uniform(random_bits(self._streams[due], self._timer.rings[due], column))
             value = _random_value(control, share)
             if isinstance(control, Axis) and control.kind == "delta" and control.turns in ("up", "down"):
-                value = np.where(self._sums[due, column] > 0, -1, 1) * np.abs(value) / 3
+                farthest = NOD * control.high / (self._timer.left[due] + 1)
+                value = np.where(self._sums[due, column] > 0, -1, 1) * np.minimum(np.abs(value), farthest)
             self._rows[due, column] = value
         self._sums += self._rows
         return self._rows.copy()
@@ -82,7 +84,8 @@ def _random_value(control: Button | Choice | Axis, share: Float64[np.ndarray, "n
             return np.floor(share * len(control.options))
         case Axis(kind="delta"):
             signed = 2 * share - 1
-            return np.where(np.abs(signed) < STILL, 0, np.where(signed < 0, -control.low, control.high) * signed**3)
+            farthest = np.where(signed < 0, control.low, control.high)
+            return np.where(np.abs(signed) < STILL, 0, farthest * np.abs(signed) ** 5)
         case Axis():
             return control.low + share * (control.high - control.low)
 

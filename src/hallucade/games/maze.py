@@ -9,7 +9,7 @@ from typing import Any, SupportsFloat
 
 import gymnasium
 import numpy as np
-from jaxtyping import Float32, Float64, Shaped, UInt8
+from jaxtyping import Float32, Float64, Int64, Shaped, UInt8
 
 from hallucade.actions import ActionSpace, Axis, Button
 from hallucade.config import Config
@@ -36,6 +36,7 @@ MAZE_ACTIONS = ActionSpace(
             kind="delta",
             negative_keys=("ArrowLeft",),
             positive_keys=("ArrowRight",),
+            by_key=5.0,
             turns="right",
         ),
         Axis(
@@ -45,6 +46,7 @@ MAZE_ACTIONS = ActionSpace(
             kind="delta",
             negative_keys=("ArrowDown",),
             positive_keys=("ArrowUp",),
+            by_key=3.0,
             turns="up",
         ),
     ),
@@ -99,6 +101,7 @@ class VectorMaze:
         self.config = config or MazeConfig()
         self.camera = Camera(*self.config.frame_size, self.config.field, self.config.samples)
         self._state = np.zeros((len(STATE_NAMES), 0))  # one contiguous row a variable
+        self._maps, self._game_map = stack_maps([0]), np.zeros(0, np.int64)  # distinct maps, and which each game is in
 
     def reset(self, seeds: Shaped[np.ndarray, "n"]) -> None:
         """Start n games, each in the middle of a corridor, looking along it.
@@ -109,10 +112,11 @@ class VectorMaze:
         seeds = _checked_whole("seed", np.asarray(seeds)).astype(np.int64)
         state = np.zeros((len(STATE_NAMES), len(seeds)))
         state[MAP] = np.floor(self.config.maps * uniform(random_bits(seeds)))
-        self._enter(state)
+        self._maps, self._game_map = _at_hand(state[MAP])
         walkable = self._maps.walkable[self._game_map]
         for game, (seed, free) in enumerate(zip(seeds, walkable, strict=True)):
             state[X, game], state[Y, game], state[YAW, game] = _start(int(seed), free)
+        self._state = state
 
     def get_state(self) -> Float64[np.ndarray, "n s"]:
         """Return the complete state of every game."""
@@ -130,7 +134,10 @@ class VectorMaze:
             game, column = np.argwhere(~np.isfinite(state))[0]
             raise ValueError(f"{STATE_NAMES[column]} of game {game} is {state[game, column]}; states must be finite")
         _checked_whole("map", state[:, MAP])
-        self._enter(np.array(state.T, np.float64, order="C"))
+        _check_pitch(state[:, PITCH])
+        maps, game_map = _at_hand(state[:, MAP])
+        _check_places(maps, game_map, state)
+        self._maps, self._game_map, self._state = maps, game_map, np.array(state.T, np.float64, order="C")
 
     def frames(self, out: UInt8[np.ndarray, "n h w 3"] | None = None) -> UInt8[np.ndarray, "n h w 3"]:
         """Draw the current state of every game, into `out` if it is given."""
@@ -163,13 +170,6 @@ class VectorMaze:
         self._step_around_pillars()
         return np.zeros(len(rows), np.float32)
 
-    def _enter(self, state: Float64[np.ndarray, "s n"]) -> None:
-        """Make `state` the current one, and have its maps at hand."""
-        numbers, game_map = np.unique(state[MAP].astype(np.int64), return_inverse=True)
-        self._maps: MazeMap = stack_maps(numbers.tolist())
-        self._game_map = game_map.astype(np.int64)
-        self._state = state
-
     def _walk(self, variable: int, step: Float64[np.ndarray, "n"]) -> None:
         """Move along x or y up to the next wall: what the wall stops is lost, the rest goes on, and one slides."""
         place = self._state[variable]
@@ -195,6 +195,30 @@ class VectorMaze:
             push = np.maximum(PILLAR_RADIUS + RADIUS - distance, 0) / distance
             self._state[X] += push * away_x
             self._state[Y] += push * away_y
+
+
+def _at_hand(numbers: Shaped[np.ndarray, "n"]) -> tuple[MazeMap, Int64[np.ndarray, "n"]]:
+    """Return the distinct maps, and which of them each number means."""
+    distinct, which = np.unique(numbers.astype(np.int64), return_inverse=True)
+    return stack_maps(distinct.tolist()), which.astype(np.int64)
+
+
+def _check_pitch(pitch: Shaped[np.ndarray, "n"]) -> None:
+    beyond = np.abs(pitch) > MAX_PITCH
+    if beyond.any():
+        raise ValueError(f"pitch is {pitch[beyond][0]} degrees; keep it within -{MAX_PITCH:g} to {MAX_PITCH:g}")
+
+
+def _check_places(maps: MazeMap, game_map: Int64[np.ndarray, "n"], state: Shaped[np.ndarray, "n s"]) -> None:
+    rows, columns = maps.walls.shape[1:]
+    inside = (state[:, X] >= 0) & (state[:, X] < columns) & (state[:, Y] >= 0) & (state[:, Y] < rows)
+    row, column = (np.where(inside, state[:, k], 0).astype(np.int64) for k in (Y, X))
+    legal = inside & (maps.walls[game_map, row, column] == OPEN)
+    if not legal.all():
+        game = int(np.flatnonzero(~legal)[0])
+        x, y, _, _, number = state[game]
+        where = f"x {x:g}, y {y:g} of map {number:g}"
+        raise ValueError(f"game {game} is at {where}, which is in a wall; choose a place in a corridor")
 
 
 def _start(seed: int, free: Shaped[np.ndarray, "i j"]) -> tuple[float, float, float]:
