@@ -199,7 +199,7 @@ def test_an_index_names_the_recordings_beside_it_or_in_folders_by_version(copy: 
     assert "10.0/lost-both" in source.read(NAMES[0]).notes[0]
     flat = copy / "flat"
     flat.mkdir()
-    for file in [*copy.glob("*.*"), *copy.glob("[16]*/*")]:
+    for file in [file for file in copy.rglob("*") if file.is_file()]:
         shutil.move(file, flat / file.name)
     edited(flat / index.name, lambda text: text.replace("183423", "183423.mp4"))  # some indexes name the videos
     assert VptConfig(path=str(flat / index.name)).build().episodes == tuple(sorted(NAMES))

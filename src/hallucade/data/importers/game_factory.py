@@ -196,6 +196,9 @@ def read_properties(path: Path) -> Properties:
         head = file.read(HEAD)
     before = head.split(b'"actions"')[0].rstrip().rstrip(b",")
     try:
-        return Properties.model_validate_json(before + b"}")
+        found = Properties.model_validate_json(before + b"}")
     except ValidationError:
+        found = Properties()
+    if None in (found.biome, found.initial_weather, found.start_time):
         return parse_json(Properties, read_bytes(path), path)
+    return found

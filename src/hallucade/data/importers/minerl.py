@@ -14,10 +14,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 from jaxtyping import Float32
+from pydantic import Field
 
 from hallucade.actions import ActionSpace
 from hallucade.data.importers.clipping import clipped
@@ -36,7 +37,7 @@ class Metadata(ForeignModel):
     """What the publisher counted; the oldest releases counted no frames."""
 
     duration_steps: int | None = None
-    true_video_frame_count: int | None = None
+    true_video_frame_count: Annotated[int, Field(ge=1)] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,11 +107,12 @@ class Minerl:
     def _read_actions(self, path: Path) -> tuple[ActionRows, Float32[np.ndarray, "n"]]:
         names = [f"action${name}" for name in self._config.buttons]
         arrays = read_npz(path, [*names, "action$camera", "reward"])
-        steps = len(arrays["reward"]) if arrays["reward"].ndim else 0
+        if arrays["reward"].ndim != 1 or len(arrays["reward"]) == 0:
+            what = f"reward has shape {arrays['reward'].shape}; it must have one number a step"
+            raise SourceError(path, what, "leave the trajectory out")
+        steps = len(arrays["reward"])
         for name, array in arrays.items():
             _check(path, name, array, (steps, 2) if name == "action$camera" else (steps,), button=name in names)
-        if steps == 0:
-            raise SourceError(path, "reward has no step", "leave the trajectory out")
         camera = arrays["action$camera"].astype(np.float32)  # pitch down, yaw right
         columns = [*(arrays[name] for name in names), camera[:, 1], -camera[:, 0]]
         return np.stack(columns, 1).astype(np.float32), arrays["reward"].astype(np.float32)
