@@ -2,9 +2,11 @@
 
 import os
 from fractions import Fraction
+from pathlib import Path
 
 import av
 import numpy as np
+from av.video.frame import PictureType
 
 from hallucade.data.source import Picture
 
@@ -22,6 +24,7 @@ class Film:
     """
 
     def __init__(self, path: str | os.PathLike[str], size: tuple[int, int], fps: float, crf: int) -> None:
+        self._path = Path(path)
         rate = Fraction(fps).limit_denominator(1001)
         self._container = av.open(os.fspath(path), "w", format="mp4", options={"movflags": "faststart"})
         self._stream = self._container.add_stream("libx264", rate=rate)
@@ -29,14 +32,18 @@ class Film:
         self._stream.pix_fmt = pixel_format(size)
         self._stream.options = {"crf": str(crf), "g": str(GROUP), "bf": "0"}
         self.frames = 0
-        self.size = 0  # bytes that have left the encoder
+
+    @property
+    def size(self) -> int:
+        """Bytes on the disk so far; the encoder keeps the last frames back."""
+        return self._path.stat().st_size
 
     def add(self, frame: Picture, *, first: bool) -> None:
         """Append a frame; the first one of an episode is a key frame, so that a reader can start there."""
         picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
         picture.pts = self.frames
         if first:
-            picture.pict_type = av.video.frame.PictureType.I
+            picture.pict_type = PictureType.I
         self._mux(picture)
         self.frames += 1
 
@@ -50,9 +57,7 @@ class Film:
         self._container.close()
 
     def _mux(self, picture: av.VideoFrame | None) -> None:
-        for packet in self._stream.encode(picture):
-            self.size += packet.size
-            self._container.mux(packet)
+        self._container.mux(self._stream.encode(picture))
 
 
 def pixel_format(size: tuple[int, int]) -> str:

@@ -10,6 +10,7 @@ first n - 1 actions.
 Source: LeRobotDataset, github.com/huggingface/lerobot.
 """
 
+import importlib
 import io
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -86,48 +87,44 @@ class LeRobot:
         self._action = self._feature(config.action, "--action")
         self._episodes = {str(e.index): e for e in self._chosen_episodes(config)}
         self.fps = self._info.fps
+        self.state_names = self._state_names()
+        self.actions = self._facts.actions if self._facts else self._axes()
         self.game = self._facts.game if self._facts else None
         name = config.path.removeprefix(HUB) if config.path.startswith(HUB) else self._root.resolve().name
         robot = f" of {self._info.robot}" if self._info.robot else ""
         self.origin = f"LeRobot {self._info.version} data set {name}{robot}, camera {self._camera.name}"
         self.licence = self._facts.licence if self._facts else _licence(self._root / "README.md")
 
-    @cached_property
-    def actions(self) -> ActionSpace:
-        """Axes as the data set names them; of a store that was exported, its own controls."""
-        if self._facts:
-            return self._facts.actions
+    @property
+    def episodes(self) -> Sequence[str]:
+        """Their numbers."""
+        return tuple(self._episodes)
+
+    def _axes(self) -> ActionSpace:
+        """Return the actions as the data set names them."""
         names = self._action.names or tuple(f"{self._action.name}_{i}" for i in range(self._action.width))
         unknown = sorted({*self.config.deltas, *self.config.ranges} - set(names))
         if unknown:
             what = f"there is no action {', '.join(unknown)}"
             raise SourceError(self._info.path, what, f"choose among {', '.join(names)}")
-        known = set(names) <= set(self.config.ranges)
-        low, high = (None, None) if known else range_of(self._info, self._action)
-        axes: list[Axis] = []
-        for i, name in enumerate(names):
-            ends = self.config.ranges.get(name)
-            if ends is None:
-                assert low is not None
-                assert high is not None
-                ends = _open_range(float(low[i]), float(high[i]))
-            kind = "delta" if name in self.config.deltas else "value"
-            axes.append(Axis(name=name, low=ends[0], high=ends[1], kind=kind))
-        return ActionSpace(axes=tuple(axes))
+        ranges = self.config.ranges
+        if not set(names) <= set(ranges):
+            ends = zip(*range_of(self._info, self._action), strict=True)
+            ranges = {name: _open_range(float(a), float(b)) for name, (a, b) in zip(names, ends, strict=True)} | ranges
+        deltas = self.config.deltas
+        return ActionSpace(
+            axes=tuple(
+                Axis(name=name, low=ranges[name][0], high=ranges[name][1], kind="delta" if name in deltas else "value")
+                for name in names
+            )
+        )
 
-    @cached_property
-    def state_names(self) -> tuple[str, ...]:
-        """As the data set names them."""
+    def _state_names(self) -> tuple[str, ...]:
         state = self._state
         if state is None:
             return ()
         names = self._facts.state_names if self._facts else state.names
         return names or tuple(f"state_{i}" for i in range(state.width))
-
-    @property
-    def episodes(self) -> Sequence[str]:
-        """Their numbers."""
-        return tuple(self._episodes)
 
     def read(self, name: str) -> ForeignEpisode:
         """Read one episode's rows; its frames are decoded when they are asked for."""
@@ -318,14 +315,14 @@ def _downloaded(config: LeRobotConfig) -> Path:
     """Return the folder of a data set of the hub, with all but the pictures of other cameras."""
     repository = config.path.removeprefix(HUB).removeprefix("datasets/")
     try:
-        from huggingface_hub import snapshot_download  # pyright: ignore[reportMissingImports, reportUnknownVariableType]
+        hub: Any = importlib.import_module("huggingface_hub")
     except ModuleNotFoundError as error:
         remedy = "pip install huggingface_hub, or download the data set and give its folder"
         raise SourceError(config.path, "reading from the hub needs huggingface_hub", remedy) from error
     videos = f"videos/*{config.camera}/*" if config.camera else "videos/*"
     patterns = ["meta/*", "data/*", "README.md", videos]
     try:
-        folder: Any = snapshot_download(
+        folder = hub.snapshot_download(
             repository, repo_type="dataset", revision=config.revision, allow_patterns=patterns
         )
     except (OSError, ValueError) as error:

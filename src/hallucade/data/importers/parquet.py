@@ -1,5 +1,6 @@
 """Parquet files of foreign data sets: columns as numpy arrays, and errors that name file, column and remedy."""
 
+import importlib
 import os
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
@@ -21,12 +22,11 @@ def pyarrow() -> Any:
         ModuleNotFoundError: it is not installed; says how to.
     """
     try:
-        import pyarrow as package
-        import pyarrow.compute
-        import pyarrow.parquet
+        for module in ("compute", "parquet"):
+            importlib.import_module(f"pyarrow.{module}")
+        return importlib.import_module("pyarrow")
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(f"Parquet files need pyarrow, which is not installed; {INSTALL}") from error
-    return package
 
 
 class ParquetFile:
