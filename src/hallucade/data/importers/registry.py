@@ -4,11 +4,22 @@ from pathlib import Path
 
 from hallucade.data.importers.folder import FolderConfig
 from hallucade.data.importers.game_factory import GameFactoryConfig
+from hallucade.data.importers.lerobot import LeRobotConfig
+from hallucade.data.importers.matrix_game import MatrixGameConfig
 from hallucade.data.importers.minerl import MinerlConfig
 from hallucade.data.importers.vpt import VptConfig
+from hallucade.data.importers.worldmodel_mc import WorldModelMinecraftConfig
 from hallucade.data.source import ImporterConfig, SourceError
 
-_CONFIGS: tuple[type[ImporterConfig], ...] = (FolderConfig, VptConfig, MinerlConfig, GameFactoryConfig)
+_CONFIGS: tuple[type[ImporterConfig], ...] = (
+    FolderConfig,
+    VptConfig,
+    MinerlConfig,
+    GameFactoryConfig,
+    LeRobotConfig,
+    MatrixGameConfig,
+    WorldModelMinecraftConfig,
+)
 IMPORTERS = {config.format: config for config in _CONFIGS}
 
 
