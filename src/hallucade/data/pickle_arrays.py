@@ -9,7 +9,7 @@ import numpy as np
 
 from hallucade.data.pickle_reader import DEPTH, Box, Call, Name, PickleReader, Refusal, Unfinished
 
-DTYPE = re.compile(r"[|<>=]?(?:\?|b1|[iu][1248]|f(?:2|4|8|16)|c(?:8|16|32)|[SU]\d{1,5}|O8?|O4)")
+DTYPE = re.compile(r"[|<>=]?(?:\?|b1|[iu][1248]|f(?:2|4|8|16)|c(?:8|16|32)|[SU][1-9]\d{0,4}|O8?|O4)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +64,9 @@ def array_of(reader: PickleReader, shape: Any, dtype: Any, order: str, data: Any
         raise Refusal("an array without a type")
     sizes, kind = checked_shape(shape), dtype.dtype
     count = math.prod(sizes)
-    data = data.encode("latin1") if isinstance(data, str) else data  # Python 2 wrote its bytes as text
-    fits = isinstance(data, list if kind.hasobject else bytes | bytearray)
-    if not fits or len(data) != count * (1 if kind.hasobject else kind.itemsize):
+    data = cast("Any", data.encode("latin1") if isinstance(data, str) else data)  # Python 2 wrote its bytes as text
+    held: Any = list if kind.hasobject else bytes | bytearray
+    if not isinstance(data, held) or len(data) != count * (1 if kind.hasobject else kind.itemsize):
         raise Refusal(f"an array of {kind} of shape {sizes} that does not have its {count} values")
     if not kind.hasobject:
         reader.charge(len(data) if isinstance(data, bytearray) else 0)

@@ -185,21 +185,19 @@ def _tuple_of(count: int) -> Callable[[PickleReader, Any], None]:
 
 
 def _fill_list(reader: PickleReader, items: list[Any]) -> None:
-    box = reader.open_box(list)
-    for item in items:
-        value, depth = reader.value(item)
-        box.depth = max(box.depth, depth)
-        box.value.append(value)
+    values = [reader.value(item) for item in items]
+    box = reader.open_box(list)  # after the values, so that it is none of them
+    box.value.extend(value for value, _ in values)
+    box.depth = max(box.depth, *(depth for _, depth in values), 1)
 
 
 def _fill_dict(reader: PickleReader, items: list[Any]) -> None:
-    box = reader.open_box(dict)
     if len(items) % 2:
         raise Refusal("a dictionary with a key that has no value")
-    for key, item in zip(items[::2], items[1::2], strict=True):
-        value, depth = reader.value(item)
-        box.depth = max(box.depth, depth)
-        box.value[key_of(reader.value(key)[0])] = value
+    keys, values = [key_of(reader.value(key)[0]) for key in items[::2]], [reader.value(item) for item in items[1::2]]
+    box = reader.open_box(dict)
+    box.value.update(zip(keys, (value for value, _ in values), strict=True))
+    box.depth = max(box.depth, *(depth for _, depth in values), 1)
 
 
 def _fill_set(reader: PickleReader, items: list[Any]) -> None:
@@ -254,7 +252,7 @@ def _reduce(reader: PickleReader, _: Any) -> None:
     call = reader.names[name.value.text]
     if call is None or not isinstance(args, Box) or type(args.value) is not tuple:
         raise Refusal(f"a call of {name.value.text!r}")
-    call(reader, args.value)
+    call(reader, cast("tuple[Any, ...]", args.value))
 
 
 def _build(reader: PickleReader, _: Any) -> None:
@@ -271,7 +269,7 @@ def _persistent(reader: PickleReader, _: Any) -> None:
     key = reader.pop()
     if reader.persistent is None or not isinstance(key, Box) or type(key.value) is not tuple:
         raise Refusal("content that is stored elsewhere")
-    reader.persistent(reader, key.value)
+    reader.persistent(reader, cast("tuple[Any, ...]", key.value))
 
 
 def _of_sequence(fill: Fill, empty: type) -> Call:

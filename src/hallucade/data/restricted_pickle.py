@@ -70,8 +70,8 @@ def load_torch(path: str | os.PathLike[str], limit: int = LIMIT) -> object:
             data.
     """
     path = Path(path)
-    with _reading(path, "no file of torch.save"):
-        if not zipfile.is_zipfile(path):
+    with _reading(path, "no file of torch.save"), path.open("rb") as file:
+        if not zipfile.is_zipfile(file):
             raise SourceError(path, "it is no file of torch.save, or cut short, or older than torch 1.6", COPY_AGAIN)
         with zipfile.ZipFile(path) as archive:
             records = _records(path, archive)
@@ -115,6 +115,8 @@ def _npy_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
 def _mapped(path: Path, start: int, shape: tuple[int, ...], fortran: bool, dtype: np.dtype[Any]) -> np.ndarray:
     order = "F" if fortran else "C"
     wanted, held = math.prod(shape) * dtype.itemsize, path.stat().st_size - start
+    if dtype.itemsize == 0:
+        raise Refusal(f"its type {dtype} has no size")
     if wanted > held:
         what = f"its header declares {dtype} of shape {shape}, {wanted} bytes, and there are {held}"
         raise SourceError(path, f"{what}: it is cut short", COPY_AGAIN)
@@ -215,6 +217,7 @@ _CODES = ("?", "b", "B", "h", "H", "i", "I", "l", "L", "q", "Q", "e", "f", "d", 
 SAFE = (  # what torch may make of numpy's; the first reader has seen every size by then
     *((_RECONSTRUCT, f"{module}.multiarray._reconstruct") for module in ("numpy.core", "numpy._core")),
     *((_SCALAR, f"{module}.multiarray.scalar") for module in ("numpy.core", "numpy._core")),
+    bytes,  # none of them: protocol 2 writes an empty array so
     np.ndarray,
     np.dtype,
     *{type(np.dtype(code)) for code in _CODES},
