@@ -15,7 +15,7 @@ from jaxtyping import Int64, Integer
 from hallucade.data.shuffle import shuffled
 from hallucade.games.counter_random import random_bits
 
-Numbers = range | Integer[np.ndarray, "windows"]  # of windows
+Numbers = range | Integer[np.ndarray, "_"]  # of windows
 FINEST = 10_000  # denominator of a share
 _EPOCH_SHIFT = np.uint64(44)  # leaves 20 random bits: far from where positions overflow, for any population
 

@@ -39,7 +39,7 @@ class DamageError(StoreError):
 
     def __init__(self, damage: Damage, slot: int) -> None:
         what = f"from byte {damage.offset} (episode {damage.episode}) it is not what was recorded"
-        super().__init__(damage.file, what, 'restore it from a copy, or train with damage "skip"')
+        super().__init__(damage.file, what, 'restore it from a copy, or train with --damage skip')
         self.damage = damage
         self.slot = slot  # of the window, among those that were asked for
 
@@ -83,11 +83,11 @@ class VerifiedColumn:
     """
 
     def __init__(self, store: Path, column: StoreColumn, episodes: Sequence[EpisodeRecord]) -> None:
-        self.column = column
+        self.column, self._row_bytes = column, column.row_bytes
         self._store, self._episodes = store, episodes
-        sizes = np.array([column.rows(record.length) * column.row_bytes for record in episodes], np.int64)
+        sizes = np.array([column.rows(record.length) * self._row_bytes for record in episodes], np.int64)
         counts = layout.block_count(sizes)
-        self._sizes, self._first_block = sizes, np.cumsum(counts) - counts
+        self._sizes, self._counts, self._first_block = sizes, counts, np.cumsum(counts) - counts
         rows = np.array([layout.first_row(record, column) for record in episodes], np.int64)
         self._positions = layout.position(column, rows)  # of the episodes in their files
         self._shards = np.array([record.shard for record in episodes], np.int64)
@@ -101,7 +101,7 @@ class VerifiedColumn:
         Raises:
             DamageError: a byte of them is not what was recorded.
         """
-        rows = int(self._sizes[index]) // self.column.row_bytes
+        rows = int(self._sizes[index]) // self._row_bytes
         found = np.empty((1, rows, *self.column.shape), self.column.dtype)
         only = np.zeros(1, np.int64)
         self.read(found, only, only + index, only)
@@ -120,7 +120,7 @@ class VerifiedColumn:
             DamageError: names the slot of the first window that touches a damaged block.
         """
         size = out[0].nbytes
-        spans = Spans(slots, episodes, starts * self.column.row_bytes, size)
+        spans = Spans(slots, episodes, starts * self._row_bytes, size)
         self._verify(spans)
         buffer = out.data.cast("B")
         shards = self._shards[episodes].tolist()
@@ -166,9 +166,7 @@ class VerifiedColumn:
         changed = [shard for shard in set(shards) if self._stamp(shard) != self._stamps.get(shard)]
         for shard in changed:
             self._stamps.pop(shard, None)
-            for episode in np.flatnonzero(self._shards == shard):
-                first = self._first_block[episode]
-                self._whole[first : first + layout.block_count(self._sizes[episode])] = False
+            self._whole[np.repeat(self._shards == shard, self._counts)] = False
         return bool(changed)
 
     def _read(self, shard: int, buffer: memoryview, position: int) -> bool:
