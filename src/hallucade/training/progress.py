@@ -17,6 +17,7 @@ class TrainingState:
     step: int = 0  # completed steps, skipped ones included
     offset: int = 0  # batches by which data is ahead of steps
     skipped: int = 0  # steps skipped since the start of the run
+    skipped_windows: int = 0  # damaged windows of this rank that others stood in for, since the start of the run
     bad_in_a_row: int = 0
     rollbacks: int = 0  # since the last checkpoint that was newly written
     sums: dict[str, float] = field(default_factory=dict[str, float])  # of values since the last row

@@ -240,6 +240,7 @@ class Trainer:
     def _step(self) -> None:
         state, start = self.state, self._clock()
         batch = next(self._batches)
+        state.skipped_windows += batch.skipped
         torch.manual_seed(self._step_seed())
         share = self.schedule(state.step)
         values = self._update(batch, state.step, share)
@@ -279,6 +280,7 @@ class Trainer:
             **self.state.take_means(),
             "frames_per_s": self.frames_per_s,
             "skipped_steps": float(self.state.skipped),
+            **({"data/skipped_windows": float(self.state.skipped_windows)} if self.state.skipped_windows else {}),
         }
 
     def _count_bad_step(self) -> None:
