@@ -178,7 +178,7 @@ class VectorMaze:
         blocked = np.zeros(len(place), np.bool_)
         for side in (beside - RADIUS, beside + RADIUS):
             blocked |= self._solid(front, side) if variable == X else self._solid(side, front)
-        face = np.where(step > 0, np.floor(front), np.floor(front) + 1)
+        face = np.floor(front) + (step < 0)
         # A hair off the face: a corner that exactly touches must not count as being in the wall.
         stop = face - np.sign(step) * (RADIUS + 1e-9)
         place[:] = np.where(blocked, stop, place + step)
@@ -237,7 +237,7 @@ def _checked_whole(name: str, values: np.ndarray) -> np.ndarray:
     return values
 
 
-class Maze(gymnasium.Env[np.ndarray, dict[str, np.ndarray]]):
+class Maze(gymnasium.Env[np.ndarray, dict[str, Any]]):
     """One walk through a maze, as `hallucade/Maze-v0`; it goes on until it is truncated.
 
     Actions: "buttons" (forward, back, left, right: 0 or 1 each) and "camera" (yaw to the right and pitch upward, in
@@ -277,7 +277,7 @@ class Maze(gymnasium.Env[np.ndarray, dict[str, np.ndarray]]):
         return self.frame(), {}
 
     def step(
-        self, action: dict[str, np.ndarray]
+        self, action: dict[str, Any]
     ) -> tuple[UInt8[np.ndarray, "h w 3"], SupportsFloat, bool, bool, dict[str, Any]]:
         """Hold `action` for one frame."""
         frame, reward = self.act(np.concatenate([action["buttons"], action["camera"]], dtype=np.float32))

@@ -44,9 +44,9 @@ class MazeMap:
     def walkable(self) -> Bool[np.ndarray, "*m i j"]:
         """Cells without a wall or a pillar."""
         free = self.walls == OPEN
-        column, row = np.moveaxis(self.pillars.astype(np.int64), -1, 0)
-        lead = np.indices(row.shape)[:-1]
-        free[(*lead, row, column)] = False
+        maps = free.reshape(-1, *free.shape[-2:])  # a view
+        column, row = np.moveaxis(self.pillars.reshape(len(maps), -1, 2).astype(np.int64), -1, 0)
+        maps[np.arange(len(maps))[:, None], row, column] = False
         return free
 
 

@@ -68,7 +68,7 @@ def _walls(
     cell = np.repeat((game_map * rows + np.floor(y).astype(np.int64)) * columns + np.floor(x).astype(np.int64), width)
     step_x, step_y = 1 / np.abs(ray_x), 1 / np.abs(ray_y)  # depth from one grid line to the next
     next_x, next_y = _first_line(start_x, ray_x), _first_line(start_y, ray_y)
-    move_x, move_y = np.where(ray_x > 0, 1, -1), np.where(ray_y > 0, columns, -columns)
+    move_x, move_y = np.sign(ray_x).astype(np.int64), columns * np.sign(ray_y).astype(np.int64)
     depth, in_x = np.zeros_like(ray_x), np.zeros(len(ray_x), np.bool_)
     live = np.arange(len(ray_x))
     while len(live):
