@@ -7,17 +7,17 @@ from pathlib import Path
 from benchmarks.measurement import Measurement
 from hallucade.data.recorder import RecordingConfig, record
 
-FRAMES = {24: 250_000, 64: 40_000}  # frame size in pixels: frames to record
+FRAMES = {("pong", 24): 250_000, ("pong", 64): 40_000, ("maze", 64): 20_000}  # game, pixels a side: frames to record
 
 
 def main() -> None:
-    for size, frames in FRAMES.items():
+    for (game, size), frames in FRAMES.items():
         with tempfile.TemporaryDirectory() as folder:
             start = time.perf_counter()
-            store = record(RecordingConfig(frame_size=size, frames=frames), Path(folder) / "store")
+            store = record(RecordingConfig(game=game, frame_size=size, frames=frames), Path(folder) / "store")
             seconds = time.perf_counter() - start
         Measurement(
-            "record_frames_per_s", store.total_frames / seconds, "frames/s", {"game": "pong", "frame_size": size}
+            "record_frames_per_s", store.total_frames / seconds, "frames/s", {"game": game, "frame_size": size}
         ).print()
 
 
