@@ -49,14 +49,14 @@ def car_racing_readout(env: Env) -> Readout:
     """
     simulator: Any = env.unwrapped
 
-    def state(observation: Any) -> list[float]:
+    def state(observation: Any) -> Float64[np.ndarray, "s"]:
         hull, wheel = simulator.car.hull, simulator.car.wheels[0]
         track = np.array(simulator.track)  # alpha, direction, x, y of each tile
         place = np.array(hull.position)
         tile = int(np.argmin(((track[:, 2:] - place) ** 2).sum(1)))
         direction = track[tile, 1]
         left = np.array([-np.cos(direction), -np.sin(direction)])
-        return [
+        values = [
             *hull.position,
             hull.angle,
             *hull.linearVelocity,
@@ -67,6 +67,7 @@ def car_racing_readout(env: Env) -> Readout:
             _turn(hull.angle - direction),
             _turn(track[(tile + AHEAD) % len(track), 1] - direction),
         ]
+        return np.array(values, np.float64)
 
     return Readout(STATE_NAMES, state)
 

@@ -140,11 +140,12 @@ def crafter_readout(env: Env) -> Readout:
     simulator: Any = env.unwrapped
     items: tuple[str, ...] = simulator.items
 
-    def state(observation: Any) -> list[float]:
+    def state(observation: Any) -> Float64[np.ndarray, "s"]:
         game = simulator.crafter
         player = game._player
         carried = [player.inventory[item] for item in items]
-        return [*player.pos, *player.facing, float(player.sleeping), game._world.daylight, *carried]
+        values = [*player.pos, *player.facing, player.sleeping, game._world.daylight, *carried]
+        return np.array(values, np.float64)
 
     def extras() -> dict[str, np.ndarray]:
         return {"semantic": simulator.crafter._sem_view().astype(np.uint8)}

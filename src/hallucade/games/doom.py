@@ -11,7 +11,7 @@ from typing import Any, Literal
 import gymnasium
 import numpy as np
 from gymnasium import spaces
-from jaxtyping import UInt8
+from jaxtyping import Float64, UInt8
 
 from hallucade.actions import ActionSpace, Axis, Button
 from hallucade.games.doom_map import deathmatch_starts
@@ -53,7 +53,7 @@ DOOM_ACTIONS = ActionSpace(  # of one tic
         ),
     ),
 )
-VARIABLES = {  # name: ViZDoom's name; map units, degrees, units a tic
+VARIABLES = {  # name: ViZDoom's name; map units, degrees (to the left and downward), units a tic
     "x": "POSITION_X",
     "y": "POSITION_Y",
     "z": "POSITION_Z",
@@ -139,7 +139,7 @@ class Doom(gymnasium.Env[UInt8[np.ndarray, "h w 3"], dict[str, np.ndarray]]):
     ) -> tuple[UInt8[np.ndarray, "h w 3"], float, bool, bool, dict[str, Any]]:
         """Hold an action for `frame_skip` tics; death ends the game, with no picture of it."""
         yaw, pitch = action["view"].tolist()
-        held = [*map(int, action["buttons"]), yaw, -pitch]  # ViZDoom's positive pitch looks down
+        held = [*map(int, action["buttons"]), yaw, pitch]
         reward = self._game.make_action(held, self.frame_skip)
         over = self._game.is_episode_finished()
         if not over:
@@ -150,9 +150,9 @@ class Doom(gymnasium.Env[UInt8[np.ndarray, "h w 3"], dict[str, np.ndarray]]):
         """Return the picture of the moment."""
         return self._screen.screen_buffer
 
-    def variables(self) -> list[float]:
+    def variables(self) -> Float64[np.ndarray, "s"]:
         """Return the values of `VARIABLES`."""
-        return self._screen.game_variables.tolist()
+        return np.array(self._screen.game_variables, np.float64)
 
     def extras(self) -> dict[str, np.ndarray]:
         """Return what is drawn beside the picture, as asked for."""

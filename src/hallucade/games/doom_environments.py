@@ -66,7 +66,7 @@ class Wanderer:
         if "back" in self._held or "use" in self._held:
             row[self._column["forward"]] = 0
         row[self._column["yaw"]] = np.clip(self._yaw, -self._most, self._most)
-        row[self._column["pitch"]] = np.clip(-0.1 * state[4], -1, 1)  # back to the horizon
+        row[self._column["pitch"]] = np.clip(0.1 * state[4], -1, 1)  # back to the horizon: Doom counts pitch downward
         return row
 
     def _decide(self, stuck: bool, rng: np.random.Generator) -> None:

@@ -5,6 +5,7 @@
 
 import importlib
 import os
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -28,7 +29,7 @@ class Readout:
     """What a simulator shows beside its frames, after every step."""
 
     names: tuple[str, ...]  # one a state variable
-    state: Callable[[Any], np.ndarray | list[float]]  # from the last observation, or from the simulator itself
+    state: Callable[[Any], np.ndarray]  # from the last observation, or from the simulator itself
     extras: Callable[[], dict[str, np.ndarray]] = dict[str, np.ndarray]  # arrays of fixed shape
 
 
@@ -46,6 +47,7 @@ class Environment:
     settling: int = 0  # frames without an action before the first one that is shown: a screen that is no game yet
     skip_option: str | None = None  # the environment's own option that skips frames, faster than stepping through them
     picture: Literal["observation", "render"] | None = None  # None takes the observation if it is one
+    prepare: Callable[[Env], None] | None = None  # called once it is made
     controls: Callable[[Env], Controls] | None = None  # None names them after the action space
     readout: Callable[[Env], Readout] | None = None  # None records what of the observation is no picture
     players: Mapping[str, PlayerMaker] = field(default_factory=dict[str, PlayerMaker])  # the first is the default
@@ -71,9 +73,16 @@ class Environment:
             **options,
         }
         try:
-            return gymnasium.make(self.id, **arguments)
+            with warnings.catch_warnings():
+                warnings.filterwarnings(
+                    "ignore", ".*render_mode.*", UserWarning
+                )  # a game that draws nothing says so later
+                env = gymnasium.make(self.id, **arguments)
         except (gymnasium.error.Error, TypeError, ImportError) as error:
             raise ValueError(f"environment {self.id!r} cannot be made: {_one_line(error)}{self._hint()}") from error
+        if self.prepare is not None:
+            self.prepare(env)
+        return env
 
     def _require(self) -> None:
         module = self.requires or self.id.rpartition(":")[0]

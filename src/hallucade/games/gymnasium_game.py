@@ -120,7 +120,7 @@ def _picture_key(env: Env, environment: Environment) -> Path | None:
     """Say where in an observation the frame is; None where it is to be rendered."""
     found = [path for path, space in _parts(env.observation_space) if _is_picture(space)]
     if environment.picture == "render" or not found:
-        if env.render_mode != "rgb_array":
+        if "rgb_array" not in env.metadata.get("render_modes", ()):
             raise ValueError(f"environment {environment.id!r} has no rgb frames: neither observed nor rendered")
         return None
     return found[0]

@@ -9,7 +9,7 @@ import inspect
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, cast, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float64, UInt8
@@ -21,6 +21,7 @@ CALM = 0.25  # share of a delta axis' range that a random hand's standard deviat
 STILL = 0.5  # share of the time that a random hand leaves a delta axis alone
 
 
+@runtime_checkable
 class Player(Protocol):
     """Chooses what is held while `frame` is on screen; `state` is None where the environment shows none."""
 

@@ -29,6 +29,12 @@ def point_maze_controls(env: Env) -> Controls:
     return Controls(POINT_MAZE_ACTIONS, lambda row: row)
 
 
+def fix_camera(env: Env) -> None:
+    """Look at the maze's middle; the simulator would look at the median of all things when it first draws."""
+    simulator: Any = env.unwrapped
+    simulator.point_env.mujoco_renderer.default_cam_config["lookat"] = np.zeros(3)
+
+
 def point_maze_readout(env: Env) -> Readout:
     """Read ball and goal, in metres and seconds; a cell of the maze is one metre wide."""
     return Readout(STATE_NAMES, lambda seen: np.concatenate([seen["observation"], seen["desired_goal"]]))
@@ -83,6 +89,7 @@ POINT_MAZE = Environment(
     fps=50,
     frame_skip=5,
     picture="render",
+    prepare=fix_camera,
     controls=point_maze_controls,
     readout=point_maze_readout,
     players={"scripted": MazeWalker},

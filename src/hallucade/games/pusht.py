@@ -44,9 +44,9 @@ def pusht_readout(env: Env) -> Readout:
     """Read finger, block and goal: units of the table, radians, and a second."""
     simulator: Any = env.unwrapped
 
-    def state(observation: Any) -> list[float]:
+    def state(observation: Any) -> Float64[np.ndarray, "s"]:
         agent, block = simulator.agent, simulator.block
-        return [*agent.position, *agent.velocity, *block.position, block.angle, *simulator.goal_pose]
+        return np.array([*agent.position, *agent.velocity, *block.position, block.angle, *simulator.goal_pose])
 
     return Readout(STATE_NAMES, state)
 
