@@ -49,7 +49,7 @@ def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixtu
 
 def test_train_names_its_recipes(capsys: pytest.CaptureFixture[str]) -> None:
     assert exit_code("train") == 2
-    assert "pong_micro, pong, pong_toy_wm" in capsys.readouterr().out
+    assert "pong_micro, pong, pong_toy_wm, unet_small" in capsys.readouterr().out
     assert exit_code("train", "--help") == 0
 
 

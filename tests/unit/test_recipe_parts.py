@@ -131,7 +131,10 @@ def test_a_recipe_of_package_classes_needs_its_file_no_more(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("pnog", r"unknown recipe 'pnog'; known recipes: pong_micro, pong, pong_toy_wm, or give a path to a \.py file"),
+        (
+            "pnog",
+            r"unknown recipe .pnog.; known recipes: pong_micro, pong, pong_toy_wm, unet_small, or give a path",
+        ),
         ("nowhere/mine.py", r"recipe file nowhere/mine\.py does not exist"),
         ("{path}:slow", r"has no recipe 'slow'; it defines mine, quick, wrong$"),
         ("{path}:pong_micro", "has no recipe 'pong_micro'; it defines mine"),  # imported is not defined

@@ -6,11 +6,17 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from hallucade.recipes.any_game import unet_small
 from hallucade.recipes.pong import pong, pong_micro, pong_toy_wm
 from hallucade.recipes.run_config import RunConfig
 
 Recipe = Callable[[], RunConfig]
-RECIPES: dict[str, Recipe] = {"pong_micro": pong_micro, "pong": pong, "pong_toy_wm": pong_toy_wm}
+RECIPES: dict[str, Recipe] = {
+    "pong_micro": pong_micro,
+    "pong": pong,
+    "pong_toy_wm": pong_toy_wm,
+    "unet_small": unet_small,
+}
 
 
 def find_recipe(name: str) -> RunConfig:
