@@ -102,6 +102,7 @@ def _atari(title: str, known: Mapping[int, str], player: type[Any], spoken: Mapp
         skip_option="frameskip",
         controls=partial(atari_controls, spoken=spoken),
         readout=partial(memory_readout, known=known),
+        reusable=True,
         players={"mixed": mixed, "scripted": player},
         licence="played by a program in Atari's game through ale-py (GPL-2.0); the pictures are of Atari's game",
     )

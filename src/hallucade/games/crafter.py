@@ -160,6 +160,7 @@ CRAFTER = Environment(
     install="pip install crafter",
     controls=crafter_controls,
     readout=crafter_readout,
+    reusable=True,
     players={"scripted": Explorer},
     licence=f"{SIMULATED}: crafter (MIT)",
 )

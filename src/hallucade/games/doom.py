@@ -96,7 +96,7 @@ class Doom(gymnasium.Env[UInt8[np.ndarray, "h w 3"], dict[str, np.ndarray]]):
         render_mode: str | None = None,
         view: Literal["first", "third"] = "first",
         wad: str = "freedoom2",
-        map: str = "MAP06",
+        map: str = "MAP04",
         starts: Literal["deathmatch", "map"] = "deathmatch",
         monsters: bool = False,
         size: str = "160x120",

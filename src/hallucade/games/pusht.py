@@ -93,6 +93,7 @@ PUSHT = Environment(
     options={"obs_type": "pixels", "observation_width": 192, "observation_height": 192},
     controls=pusht_controls,
     readout=pusht_readout,
+    reusable=True,
     players={"scripted": Pusher},
     licence=f"{SIMULATED}: gym-pusht (Apache-2.0)",
 )
