@@ -145,6 +145,18 @@ def test_a_wrong_value_is_refused_with_its_place(changes, place):
     assert place in refused(**changes)
 
 
+def test_two_classes_of_one_name_are_refused_unless_a_module_is_loaded_again():
+    source = "@dataclass(frozen=True, kw_only=True)\nclass ConfigTestTwin(Config):\n    size: int = 1\n"
+    names = {"Config": Config, "dataclass": dataclass}
+    exec(source, names | {"__name__": "first_recipe"})
+    exec(source, names | {"__name__": "first_recipe"})
+    with pytest.raises(
+        ValueError, match=r"second_recipe defines .* ConfigTestTwin, and so does first_recipe; rename one"
+    ):
+        exec(source, names | {"__name__": "second_recipe"})
+    assert type(Config.from_json({"type": "ConfigTestTwin"})).__module__ == "first_recipe"
+
+
 def test_only_plain_values_can_be_written():
     with pytest.raises(TypeError, match="a config cannot hold a complex"):
         ConfigTestBelt(name=3j).to_json()  # pyright: ignore[reportArgumentType]

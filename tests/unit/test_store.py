@@ -251,6 +251,21 @@ def test_truncation_is_found_when_opening(path: Path) -> None:
     EpisodeStore(path).verify()
 
 
+def test_a_file_cut_after_opening_is_an_error_and_no_crash(path: Path) -> None:
+    write_store(path, LENGTHS)
+    mapped, unmapped = EpisodeStore(path), EpisodeStore(path)
+    mapped.episode(0)
+    file = path / "shards/00000/state.npy"
+    size = file.stat().st_size
+    os.truncate(file, size - 1)
+    for store in (mapped, unmapped):
+        with pytest.raises(StoreError, match=rf"state\.npy: the file has {size - 1} bytes, its episodes need {size}"):
+            store.episode(0)
+    file.unlink()
+    with pytest.raises(StoreError, match=r"state\.npy: the file is missing; restore it"):
+        mapped.episode(0)
+
+
 class Disk:
     """Stands between a writer and the disk, and does something in the middle of the k-th write."""
 

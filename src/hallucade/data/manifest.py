@@ -168,8 +168,8 @@ def load_manifest(path: Path) -> StoreManifest:
         raise StoreError(path, f"{MANIFEST} is not of an episode store", "give the folder of a store, or import it")
     version = content.get("version")
     if not isinstance(version, int) or version > VERSION:
-        what = f"the store has format version {version}, this hallucade reads up to {VERSION}"
-        raise StoreError(path, what, "upgrade hallucade")
+        what = f"{MANIFEST} names format version {version}, this hallucade reads up to {VERSION}"
+        raise StoreError(path, what, "upgrade hallucade, or restore the file from a copy if it is damaged")
     seal = content.pop(SEAL, None)
     if seal != _seal({"format": FORMAT, **content}):
         raise StoreError(path, f"{MANIFEST} is damaged: its checksum differs", "restore it from a copy")

@@ -102,7 +102,15 @@ class EpisodeStore:
         return [i for i, record in enumerate(self.episodes) if record.split == split]
 
     def column(self, shard: int, name: str) -> np.ndarray:
-        """Return one column of a shard as a read-only view of the disk, all episodes end to end."""
+        """Return one column of a shard as a read-only view of the disk, all episodes end to end.
+
+        The view is unverified (see ``verified``), and a file that is cut while the view is in use ends the process.
+
+        Raises:
+            StoreError: the file has been cut or removed since the store was opened.
+        """
+        column = self.manifest.column(name)
+        check_size(column_path(self.path, shard, name), position(column, self._rows[shard][column.per]))
         return self._map(shard, name)
 
     def episode(self, index: int) -> Episode:
@@ -203,8 +211,16 @@ def check_sizes(path: Path, columns: Iterable[StoreColumn], rows: dict[int, dict
     """
     for column in columns:
         for shard, counts in rows.items():
-            file, needed = column_path(path, shard, column.name), position(column, counts[column.per])
-            size = file_size(file)
-            if size < needed:
-                what = "the file is missing" if size < 0 else f"the file has {size} bytes, its episodes need {needed}"
-                raise StoreError(file, what, "restore it from a copy or record again")
+            check_size(column_path(path, shard, column.name), position(column, counts[column.per]))
+
+
+def check_size(file: Path, needed: int) -> None:
+    """Compare the size of a file with the bytes that its episodes need.
+
+    Raises:
+        StoreError: the file is missing or shorter.
+    """
+    size = file_size(file)
+    if size < needed:
+        what = "the file is missing" if size < 0 else f"the file has {size} bytes, its episodes need {needed}"
+        raise StoreError(file, what, "restore it from a copy or record again")
