@@ -19,7 +19,7 @@ from hallucade.games.maze_textures import LEVELS, atlas
 EYE = 0.5  # height of the eye; walls are 1 high, so what is above the horizon mirrors what is below
 HAZE = (14.0, 16.0, 26.0)  # colour of what is far
 CLEAR = 5.0  # cells after which half of the light is lost
-CHUNK_PIXELS = 2**16  # drawn at a time, so that they stay in the processor's cache
+CHUNK_PIXELS = 2**17  # drawn at a time: more would leave the processor's cache, fewer cost a call each
 NEAREST_ROW = 0.25  # pixels from the horizon: closer, the floor would be infinitely far
 
 
@@ -36,6 +36,7 @@ class Camera:
         columns = np.arange(width) + (np.arange(samples)[:, None] + 0.5) / samples
         self._asides = (columns - width / 2) / self.focal  # sideways part of each ray, per unit ahead: samples x width
         self._rows = (np.arange(height) + 0.5).astype(np.float32)
+        self._canvas = _Canvas(max(1, CHUNK_PIXELS // (height * width)), height, width)
 
     def draw(
         self,
@@ -45,20 +46,20 @@ class Camera:
         out: UInt8[np.ndarray, "n h w 3"],
     ) -> None:
         """Draw n views into `out`; `pose` is x, y in cells and yaw, pitch in degrees."""
-        games = max(1, CHUNK_PIXELS // (self.height * self.width))
-        for start in range(0, len(out), games):
-            part = slice(start, start + games)
+        for start in range(0, len(out), self._canvas.views):
+            part = slice(start, start + self._canvas.views)
             out[part] = self._views(maps, game_map[part], pose[:, part])
 
     def _views(
         self, maps: MazeMap, game_map: Int64[np.ndarray, "n"], pose: Float64[np.ndarray, "4 n"]
-    ) -> UInt8[np.ndarray, "n h w 3"]:
+    ) -> Float32[np.ndarray, "n h w 3"]:
+        """Return up to a canvas of views, which the next call overwrites."""
         x, y, yaw, pitch = pose
         ahead_x, ahead_y = np.cos(np.radians(yaw))[:, None], np.sin(np.radians(yaw))[:, None]
         horizon = self.height / 2 + self.focal * np.tan(np.radians(pitch))
         below = self._rows - horizon.astype(np.float32)[:, None]  # n h, pixels under the horizon
-        colour = np.full((*below.shape, self.width, 3), np.array(HAZE) + 0.5, np.float32)
-        floor_share = np.ones(colour.shape[:3], np.float32)
+        self._canvas.clear(len(x))
+        floor_share = np.ones((*below.shape, self.width), np.float32)
         for aside in self._asides:
             hits = cast(maps, game_map, x, y, ahead_x - aside * ahead_y, ahead_y + aside * ahead_x)
             upright = (self.focal * EYE / hits.depth).astype(np.float32)[:, None]  # n 1 w: half a wall in pixels
@@ -66,26 +67,58 @@ class Camera:
             floor_share -= share
             distance = hits.depth * np.sqrt(1 + aside**2)
             share *= (hits.light / (1 + (distance / CLEAR) ** 2)).astype(np.float32)[:, None]
-            colour += _tinted(self._wall_colour(hits, upright, below), share)
+            self._canvas.add(*self._on_wall(hits, upright, below), light=share)
         flat = _Flat(self.focal, below, maps.floor[game_map], maps.ceiling[game_map])
         aside = self._asides.mean(0)
         floor_share *= flat.light(aside.astype(np.float32))
         rays = ahead_x - aside * ahead_y, ahead_y + aside * ahead_x
-        colour += _tinted(flat.colour(x, y, *(ray.astype(np.float32) for ray in rays)), floor_share)
-        return np.minimum(colour, 255, out=colour).astype(np.uint8)
+        self._canvas.add(*flat.places(x, y, *(ray.astype(np.float32) for ray in rays)), light=floor_share)
+        return self._canvas.picture()
 
-    def _wall_colour(
+    def _on_wall(
         self, hits: Hits, upright: Float32[np.ndarray, "n 1 w"], below: Float32[np.ndarray, "n h"]
-    ) -> Float32[np.ndarray, "n h w 3"]:
-        """Sample each column's wall, at the level where a pixel of the picture is about one of the texture."""
+    ) -> tuple[Float32[np.ndarray, "n h w"], Float32[np.ndarray, "n h w"]]:
+        """Return each pixel's x and y in the atlas, at the level where it is about one pixel of the texture."""
         pictures = atlas()
         texels = pictures.side[0] * hits.depth / self.focal  # a pixel's height on the wall
         level = _level(texels * np.sqrt(np.maximum(hits.stretch / len(self._asides), 1)))
         side = pictures.side[level].astype(np.float32)
         atlas_x = pictures.left[hits.texture] + hits.across.astype(np.float32) * side
         slope = (side / 2)[:, None] / upright
-        atlas_y = (pictures.top[level] + side / 2)[:, None] + slope * below[..., None]
-        return _sample(np.broadcast_to(atlas_x[:, None], atlas_y.shape), atlas_y)
+        atlas_y = slope * below[..., None]
+        atlas_y += (pictures.top[level] + side / 2)[:, None]
+        return np.broadcast_to(atlas_x[:, None], atlas_y.shape), atlas_y
+
+
+class _Canvas:
+    """Adds up light in memory that it keeps: asking the system for fresh memory takes as long as drawing."""
+
+    def __init__(self, views: int, height: int, width: int) -> None:
+        self.views = views
+        self._haze = np.tile(np.array(HAZE, np.float32) + 0.5, width)
+        self._memory = np.empty((3, views * height, width, 3), np.float32)
+        self._shape = (-1, height, width, 3)
+
+    def clear(self, views: int) -> None:
+        """Begin so many pictures with haze alone."""
+        rows = views * self._shape[1]
+        self._sum, self._sampled, self._light = self._memory[:, :rows]
+        self._sum.reshape(rows, -1)[:] = self._haze
+
+    def add(
+        self, x: Float32[np.ndarray, "n h w"], y: Float32[np.ndarray, "n h w"], light: Float32[np.ndarray, "n h w"]
+    ) -> None:
+        """Add what the atlas shows at (x, y), between its pixels too, times `light`."""
+        rows = self._sum.shape[:2]
+        cv2.remap(atlas().image, x.reshape(rows), y.reshape(rows), cv2.INTER_LINEAR, dst=self._sampled)
+        # Written out three times, because numpy is slow at a last axis of 3.
+        cv2.cvtColor(light.reshape(rows), cv2.COLOR_GRAY2BGR, dst=self._light)
+        self._sampled *= self._light
+        self._sum += self._sampled
+
+    def picture(self) -> Float32[np.ndarray, "n h w 3"]:
+        """Return the sums, to be cut to whole numbers: a half is in them."""
+        return np.minimum(self._sum, 255, out=self._sum).reshape(self._shape)
 
 
 class _Flat:
@@ -106,15 +139,15 @@ class _Flat:
         self._side = pictures.side[level][..., None]
         self._left, self._top = pictures.left[texture][..., None], pictures.top[level][..., None]
 
-    def colour(
+    def places(
         self,
         x: Float64[np.ndarray, "n"],
         y: Float64[np.ndarray, "n"],
         ray_x: Float32[np.ndarray, "n w"],
         ray_y: Float32[np.ndarray, "n w"],
-    ) -> Float32[np.ndarray, "n h w 3"]:
-        """Sample where the ray of every pixel meets the floor or the ceiling."""
-        return _sample(self._places(x, ray_x, self._left), self._places(y, ray_y, self._top))
+    ) -> tuple[Float32[np.ndarray, "n h w"], Float32[np.ndarray, "n h w"]]:
+        """Return x and y in the atlas of where the ray of every pixel meets the floor or the ceiling."""
+        return self._place(x, ray_x, self._left), self._place(y, ray_y, self._top)
 
     def light(self, aside: Float32[np.ndarray, "w"]) -> Float32[np.ndarray, "n h w"]:
         """Return the light that is left of every pixel, by its true distance."""
@@ -123,7 +156,7 @@ class _Flat:
         light += 1
         return np.reciprocal(light, out=light)
 
-    def _places(
+    def _place(
         self, start: Float64[np.ndarray, "n"], ray: Float32[np.ndarray, "n w"], first: Float32[np.ndarray, "n h 1"]
     ) -> Float32[np.ndarray, "n h w"]:
         """Return one coordinate in the atlas of every pixel: textures repeat in every cell."""
@@ -138,19 +171,3 @@ class _Flat:
 def _level(texels: np.ndarray) -> Int64[np.ndarray, "..."]:
     """Return the level at which a pixel that covers so many texels of level 0 covers about one."""
     return np.clip(np.rint(np.log2(np.maximum(texels, 1))), 0, LEVELS - 1).astype(np.int64)
-
-
-def _sample(x: Float32[np.ndarray, "n h w"], y: Float32[np.ndarray, "n h w"]) -> Float32[np.ndarray, "n h w 3"]:
-    """Read the atlas between its pixels."""
-    n, height, width = x.shape
-    flat = (n * height, width)
-    colour = cv2.remap(atlas().image, x.reshape(flat), y.reshape(flat), cv2.INTER_LINEAR)
-    return colour.reshape(n, height, width, 3)
-
-
-def _tinted(
-    colour: Float32[np.ndarray, "n h w 3"], light: Float32[np.ndarray, "n h w"]
-) -> Float32[np.ndarray, "n h w 3"]:
-    """Multiply in place; light is first written out three times, because numpy is slow at a last axis of 3."""
-    colour *= cv2.cvtColor(light.reshape(-1, light.shape[2]), cv2.COLOR_GRAY2BGR).reshape(colour.shape)
-    return colour
