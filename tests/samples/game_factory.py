@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from samples.h264 import write_h264
 from samples.scene import Walk, walk
-
-from hallucade.data.pictures import write_mp4
 
 SIZE, FPS, FRAMES = (90, 160), 16.0, 50
 CLIPS: dict[str, dict[str, Any]] = {
@@ -48,7 +47,7 @@ def write_game_factory(folder: Path, seed: int = 0, frames: int = FRAMES) -> dic
         (folder / name).mkdir(parents=True)
     walks = {name: walk(seed + i, frames, SIZE, FPS) for i, name in enumerate(CLIPS)}
     for name, played in walks.items():
-        write_mp4(folder / "video" / f"{name}.mp4", played.frames, FPS)
+        write_h264(folder / "video" / f"{name}.mp4", played.frames, FPS)
         for detection, where in enumerate(("metadata", "metadata-detection")):
             clip = {**CLIPS[name], "actions": entries_of(played, bool(detection))}
             (folder / where / f"{name}.json").write_text(json.dumps(clip))

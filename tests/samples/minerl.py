@@ -6,9 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float32, UInt8
+from samples.h264 import write_h264
 from samples.scene import walk
-
-from hallucade.data.pictures import write_mp4
 
 SIZE, FPS, STEPS = (64, 64), 20.0, 55
 LEADS = {  # frames of the video before the trajectory, by folder
@@ -54,7 +53,7 @@ def write_minerl(folder: Path, seed: int = 0, steps: int = STEPS) -> dict[str, T
         path = folder / "MineRLNavigate-v0" / name
         path.mkdir(parents=True)
         loading = walk(seed + 100, lead, SIZE, FPS).frames if lead else played.frames[:0]
-        write_mp4(path / "recording.mp4", np.concatenate([loading, played.frames]), FPS)
+        write_h264(path / "recording.mp4", np.concatenate([loading, played.frames]), FPS)
         np.savez_compressed(path / "rendered.npz", **arrays_of(trajectory))
         metadata = {
             "success": True,

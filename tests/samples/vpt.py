@@ -6,9 +6,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float64, UInt8
+from samples.h264 import write_h264
 from samples.scene import walk
-
-from hallucade.data.pictures import write_mp4
 
 SIZE, FPS, FRAMES = (90, 160), 20.0, 60
 MENU_AT, MENU_FRAMES = 40, 5  # the inventory opens after this frame, for so many
@@ -149,7 +148,7 @@ def write_vpt(folder: Path, seed: int = 0, frames: int = FRAMES) -> dict[str, Re
             recording.camera[2] = 0
             lines[2]["mouse"] = lines[2]["keyboard"] = None
         write_lines(folder / f"{name}.jsonl", lines)
-        write_mp4(folder / f"{name}.mp4", recording.frames[: -4 if name == NAMES[2] else None], FPS)
+        write_h264(folder / f"{name}.mp4", recording.frames[: -4 if name == NAMES[2] else None], FPS)
     write_lines(folder / "10.0" / "lost-video-000000000000-20220101-000000.jsonl", lines)
     relpaths = [*reversed(NAMES), "10.0/lost-both-111111111111-20220101-000000"]
     index = {"basedir": "https://openaipublic.blob.core.windows.net/minecraft-rl/data/", "relpaths": relpaths}

@@ -48,7 +48,7 @@ def rewrite(file: Path, edit: Callable[[dict[str, Any]], object]) -> None:
 def test_entry_k_leads_to_frame_k_and_entry_0_to_none(
     sample: tuple[Path, dict[str, Walk]], store: EpisodeStore
 ) -> None:
-    assert guess_format(sample[0]) == "game_factory"
+    assert guess_format(sample[0]) == "game-factory"
     assert [record.name for record in store.episodes] == [DESERT, FOREST, PLAINS]
     assert [record.seed for record in store.episodes] == [10, 1, 2]
     assert (store.fps, store.frame_size) == (FPS, SIZE)

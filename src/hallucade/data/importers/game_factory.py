@@ -69,7 +69,7 @@ class Clip(Properties):
 class GameFactoryConfig(ImporterConfig):
     """Minecraft played by a script, in chosen weather."""
 
-    format: ClassVar[str] = "game_factory"
+    format: ClassVar[str] = "game-factory"
     about: ClassVar[str] = "GF-Minecraft: video/NAME.mp4 with metadata/NAME.json"
 
     biome: tuple[str, ...] = ()  # forest, plains, desert; none means any

@@ -1,10 +1,12 @@
 """Controls of Minecraft, as its recordings have them: keys, mouse buttons, and a camera in degrees a frame."""
 
+import math
 from collections.abc import Sequence
 
 from hallucade.actions import ActionSpace, Axis, Button
 
 STATE_NAMES = ("x", "y", "z", "yaw", "pitch")  # blocks, y is up; degrees, yaw to the right, pitch up
+KEY_YAW, KEY_PITCH = 5.0, 3.0  # degrees a frame that an arrow key turns: the mouse reaches further
 HOTBAR = tuple(f"hotbar.{slot}" for slot in range(1, 10))
 KEYS = {
     "forward": "KeyW",
@@ -30,7 +32,7 @@ def minecraft_actions(buttons: Sequence[str], max_turn: float) -> ActionSpace:
     Raises:
         ValueError: `max_turn` is not positive, or a button is named twice.
     """
-    if not max_turn > 0:
+    if not 0 < max_turn < math.inf:
         raise ValueError(f"max_turn is {max_turn} degrees a frame; it must be positive")
     return ActionSpace(
         buttons=tuple(Button(name=name, keys=(KEYS[name],) if name in KEYS else ()) for name in buttons),
@@ -42,6 +44,7 @@ def minecraft_actions(buttons: Sequence[str], max_turn: float) -> ActionSpace:
                 kind="delta",
                 negative_keys=("ArrowLeft",),
                 positive_keys=("ArrowRight",),
+                by_key=min(KEY_YAW, max_turn),
                 turns="right",
             ),
             Axis(
@@ -51,6 +54,7 @@ def minecraft_actions(buttons: Sequence[str], max_turn: float) -> ActionSpace:
                 kind="delta",
                 negative_keys=("ArrowDown",),
                 positive_keys=("ArrowUp",),
+                by_key=min(KEY_PITCH, max_turn),
                 turns="up",
             ),
         ),
