@@ -4,13 +4,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 from dot_game import ACTIONS, H, W, dot_manifest, random_episode, write_store
+from moving_scene import ACTIONS as VIEW
+from moving_scene import Scene, film, play
 
 from hallucade.actions import ActionSpace, Axis
 from hallucade.data.column import HEADER_BYTES
 from hallucade.data.episode import Episode
-from hallucade.data.manifest import load_manifest, save_manifest
+from hallucade.data.journal import EpisodeRecord
+from hallucade.data.manifest import StoreColumn, StoreManifest, load_manifest, save_manifest
+from hallucade.data.motion_sample import plan_spans
 from hallucade.data.store import EpisodeStore
-from hallucade.data.validate import Problem, check_store, spread, summarise
+from hallucade.data.summary import spread
+from hallucade.data.validate import Problem, Validation, check_store, summarise, validate_store
 from hallucade.data.writer import StoreWriter
 
 LENGTHS = [40, 25, 31, 28]
@@ -85,6 +90,14 @@ def test_actions_that_teach_little_are_found(tmp_path: Path) -> None:
     assert "in 100.0 % of frames" in str(found(store, "'tilt'"))
 
 
+def test_a_mouse_that_rests_most_of_the_time_is_no_problem_but_one_that_never_moves_is(tmp_path: Path) -> None:
+    episodes = filmed(Scene(16, 24))
+    assert "'pitch'" not in str(check_store(view_store(tmp_path / "s", episodes)))  # it never nears its limits
+    for episode in episodes:
+        episode.actions[:, 3] = 0
+    assert "'pitch' is idle in 100.0 %" in str(found(view_store(tmp_path / "t", episodes), "'pitch'"))
+
+
 def test_actions_outside_the_space_are_errors(tmp_path: Path) -> None:
     """No writer lets them in, but a manifest may be made to promise less than is there."""
     store = store_of(tmp_path / "s", episodes_of(LENGTHS))
@@ -120,3 +133,120 @@ def test_only_a_sample_is_read(tmp_path: Path) -> None:
     assert [p for p in check_store(store, episodes=3) if p.severity == "error"] == []
     assert spread(30, 3) == [0, 14, 29]
     assert spread(2, 5) == [0, 1]
+
+
+def filmed(scene: Scene, episodes: int = 3, n: int = 160) -> list[Episode]:
+    rng = np.random.default_rng(0)
+    rows = [play(rng, n) for _ in range(episodes)]
+    return [Episode(film(scene, actions, rng)[0], actions) for actions in rows]
+
+
+def view_store(path: Path, episodes: list[Episode]) -> EpisodeStore:
+    columns = (StoreColumn.like("frames", episodes[0].frames), StoreColumn.like("actions", episodes[0].actions))
+    with StoreWriter(path, StoreManifest(actions=VIEW, columns=columns, fps=20.0, validation_share=0.4)) as writer:
+        writer.append(episodes)
+    return EpisodeStore(path)
+
+
+def said(validation: Validation, severity: str) -> list[str]:
+    return [problem.what for problem in validation.problems if problem.severity == severity]
+
+
+def test_a_good_recording_of_a_view_is_valid(tmp_path: Path) -> None:
+    store = view_store(tmp_path / "s", filmed(Scene()))
+    stages: list[tuple[str, float]] = []
+    found = validate_store(store, progress=lambda stage, share: stages.append((stage, share)))
+    assert found.problems == ()
+    assert not found.failed
+    assert found.alignment.groups[0].decision == "aligned"
+    assert found.checked[0] == "checksums: every byte of 3 episodes"
+    assert found.checked[2] == "motion: 480 pairs of frames in 3 episodes"
+    assert {stage for stage, _ in stages} == {"reading every byte", "measuring motion"}
+    assert all(0 <= share <= 1 for _, share in stages)
+
+
+def test_a_recording_whose_actions_are_late_fails(tmp_path: Path) -> None:
+    episodes = [replace(e, actions=np.roll(e.actions, 1, axis=0)) for e in filmed(Scene())]
+    found = validate_store(view_store(tmp_path / "s", episodes))
+    assert found.failed
+    assert any("'yaw'" in what and "1 frame before its action" in what for what in said(found, "error"))
+    assert validate_store(view_store(tmp_path / "full", episodes), full=True).failed
+
+
+def test_frozen_frames_and_missed_cuts_are_pointed_out(tmp_path: Path) -> None:
+    episodes = filmed(Scene(noise=1, cuts=(40, 97)))
+    turning = np.flatnonzero(np.abs(episodes[1].actions[:, 2]) > 3)
+    for i in turning[[3, 9, 14]]:
+        episodes[1].frames[i + 1] = episodes[1].frames[i]
+    found = validate_store(view_store(tmp_path / "s", episodes))
+    assert not found.failed
+    (jumps,) = [p for p in found.problems if "the whole picture jumps" in p.what]
+    assert (jumps.episode, jumps.frame) == (0, 41)
+    (frozen,) = [p for p in found.problems if "stays as it was" in p.what]
+    assert (frozen.episode, frozen.frame) == (1, turning[3] + 1)
+    assert "3 of" in frozen.what
+
+
+def test_pictures_at_half_the_rate_are_an_error(tmp_path: Path) -> None:
+    episodes = filmed(Scene())
+    for episode in episodes:
+        episode.frames[1::2] = episode.frames[:-1:2]
+    assert any(
+        "stays as it was" in what for what in said(validate_store(view_store(tmp_path / "s", episodes)), "error")
+    )
+
+
+def test_damaged_episodes_are_reported_and_not_measured(tmp_path: Path) -> None:
+    store = view_store(tmp_path / "s", filmed(Scene()))
+    file = store.path / "shards/00000/frames.npy"
+    content = bytearray(file.read_bytes())
+    content[HEADER_BYTES + 7] ^= 4
+    file.write_bytes(content)
+    found = validate_store(EpisodeStore(store.path))
+    assert [p.episode for p in found.problems if p.severity == "error"] == [0]
+    assert found.checked[2] == "motion: 320 pairs of frames in 2 episodes"
+
+
+def test_what_an_importer_noted_is_a_warning(tmp_path: Path) -> None:
+    store = store_of(tmp_path / "s", episodes_of(LENGTHS))
+    store.episodes = (
+        replace(store.episodes[0], name="run_7", notes=("3 frames without an action",)),
+        *store.episodes[1:],
+    )
+    (problem,) = check_store(store)
+    assert (problem.severity, problem.episode) == ("warning", 0)
+    assert problem.what == "run_7: 3 frames without an action"
+
+
+def test_an_empty_store_and_very_short_episodes_can_be_validated(tmp_path: Path) -> None:
+    empty = validate_store(store_of(tmp_path / "empty", []))
+    assert [p.what for p in empty.problems] == ["the store has no episode"]
+    short = validate_store(store_of(tmp_path / "s", episodes_of([1, 2, 7])))
+    assert not short.failed
+    assert "do not tell" in " ".join(said(short, "warning"))
+
+
+def test_motion_of_a_bounded_sample_is_measured() -> None:
+    """Long episodes give a span in each quarter, short ones all they have; many episodes are sampled evenly."""
+    spans = plan_spans(store_like([2000, 100]), 800)
+    assert [(s.episode, s.first, s.pairs) for s in spans] == [
+        (0, 200, 100),
+        (0, 700, 100),
+        (0, 1200, 100),
+        (0, 1700, 100),
+        (1, 0, 100),
+    ]
+    many = plan_spans(store_like([5000] * 900), 8000)
+    assert len({s.episode for s in many}) == 41
+    assert sum(s.pairs for s in many) <= 8000
+    assert {s.episode for s in many} >= {0, 899}
+    assert all(s.first >= 0 and s.first + s.pairs <= 5000 for s in many)
+    assert [s.pairs for s in plan_spans(store_like([5000, 30]), None)] == [5000, 30]
+    assert [s.episode for s in plan_spans(store_like([50] * 4), 800, without={1})] == [0, 2, 3]
+
+
+def store_like(lengths: list[int]) -> EpisodeStore:
+    """Return the list of episodes of a store that was never written."""
+    store = object.__new__(EpisodeStore)
+    store.episodes = tuple(EpisodeRecord(0, 0, 0, n, "train", None, {}) for n in lengths)
+    return store

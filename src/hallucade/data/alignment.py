@@ -17,8 +17,11 @@ from hallucade.data.alignment_evidence import CHANGES, PARTS, Evidence, Run, gat
 from hallucade.data.lag_response import LAGS, REACH, LagModel, Response
 
 CERTAIN = 5.0  # standard errors from which an answer counts; dozens of controls and lags are tested
+LIKELY = 3.0  # standard errors that are enough for what is certain elsewhere
 STRONG = 0.3  # of the strongest answer from which a lag counts as answering too
 BLOCKS = 8  # at least, of rows that tell one lag from another
+STRETCH = 8  # successive rows that are compared as one
+OUTLIER = 9.0  # typical squared errors: a row counts for no more
 ROWS = 300  # at least, for a group of rows to be judged by itself
 
 
@@ -59,13 +62,14 @@ class Alignment:
 def estimate_alignment(actions: ActionSpace, runs: Sequence[Run]) -> Alignment:
     """Estimate lag and sign of every control, and of all together, from runs of frames spread over a store."""
     evidence = gather(signals_of(actions), runs)
-    first = _judge(evidence)
-    loss, typical = _losses(evidence, first)
-    parts = _shifted(loss, typical, evidence.part, evidence.block, range(PARTS))
-    if parts:
-        return Alignment(_by_part(actions, evidence, parts))
-    shifted = _shifted(loss, typical, evidence.episode, evidence.block, np.unique(evidence.episode).tolist())
-    return Alignment(_by_episode(actions, evidence, shifted, typical))
+    answers = _judge(evidence)
+    loss, typical = _losses(evidence, answers)
+    parts = _shifted(loss, typical, evidence.part)
+    lags = _likeliest(loss, evidence.part, typical, parts) if parts else _split(evidence, answers)
+    if len(set(lags)) > 1:
+        return Alignment(_by_part(actions, evidence, lags))
+    episodes = _shifted(loss, typical, evidence.episode)
+    return Alignment(_by_episode(actions, evidence, episodes, typical))
 
 
 @dataclass(frozen=True)
@@ -107,47 +111,76 @@ def _losses(evidence: Evidence, answers: Sequence[_Answer]) -> tuple[Float64[np.
         effect = answer.response.effect[answer.certain].sum()
         terms = evidence.terms[:, answer.signal] - evidence.terms[:, answer.signal].mean(axis=0)
         error = (answer.motion[:, None] - effect * terms) ** 2
-        loss += error / error.mean(axis=0).min()
+        loss += np.minimum(error / error.mean(axis=0).min(), OUTLIER)
     return loss, int(loss.sum(axis=0).argmin()) - REACH
 
 
-def _shifted(
-    loss: Float64[np.ndarray, "n 7"],
-    typical: int,
-    group: Int64[np.ndarray, "n"],
-    block: Int64[np.ndarray, "n"],
-    groups: Sequence[int],
-) -> dict[int, int]:
-    """Return the groups in which another lag than the typical one fits certainly better, and that lag."""
-    found: dict[int, int] = {}
-    for name in groups:
-        rows = group == name
-        lag = _better_lag(loss[rows], typical, block[rows])
-        if lag is not None:
-            found[name] = lag
-    return found
+def _shifted(loss: Float64[np.ndarray, "n 7"], typical: int, group: Int64[np.ndarray, "n"]) -> dict[int, int]:
+    """Return the groups in which another lag than the typical one fits certainly better, and that lag.
+
+    Where one group certainly has a lag, less is asked of others that seem to have the same.
+    """
+    better = {name: _better_lag(loss[group == name], typical) for name in np.unique(group).tolist()}
+    certain = {lag for lag, t in better.values() if t >= CERTAIN}
+    return {name: lag for name, (lag, t) in better.items() if lag in certain and t >= LIKELY}
 
 
-def _better_lag(loss: Float64[np.ndarray, "n 7"], typical: int, block: Int64[np.ndarray, "n"]) -> int | None:
-    if not len(loss):
-        return None
+def _better_lag(loss: Float64[np.ndarray, "n 7"], typical: int) -> tuple[int, float]:
+    """Return the lag that fits some rows best, and by how many standard errors it beats the typical one."""
     best = int(loss.sum(axis=0).argmin())
-    gain = loss[:, typical + REACH] - loss[:, best]
-    gains = np.add.reduceat(gain, np.flatnonzero(np.diff(block, prepend=-1)))
+    gains = np.add.reduceat(loss[:, typical + REACH] - loss[:, best], np.arange(0, len(loss), STRETCH))
     gains = gains[gains != 0]
     if best == typical + REACH or len(gains) < BLOCKS:
-        return None
-    error = gains.std(ddof=1) / len(gains) ** 0.5
-    return best - REACH if gains.mean() > CERTAIN * error else None
+        return best - REACH, 0.0
+    return best - REACH, float(gains.mean() / (gains.std(ddof=1) / len(gains) ** 0.5 + 1e-12))
 
 
-def _by_part(actions: ActionSpace, evidence: Evidence, shifted: dict[int, int]) -> tuple[GroupAlignment, ...]:
-    lags = [shifted.get(part) for part in range(PARTS)]
+def _likeliest(
+    loss: Float64[np.ndarray, "n 7"], part: Int64[np.ndarray, "n"], typical: int, certain: dict[int, int]
+) -> list[int]:
+    """Return the lag of every part, where some certainly differ: the best of those that occur."""
+    lags = sorted({typical, *certain.values()})
+    sums = [loss[part == p][:, np.array(lags) + REACH].sum(axis=0) for p in range(PARTS)]
+    return [certain.get(p, lags[int(sums[p].argmin())]) for p in range(PARTS)]
+
+
+def _split(evidence: Evidence, answers: Sequence[_Answer]) -> list[int]:
+    """Look for a place in the episodes at which motion starts or stops to come before its action.
+
+    Where inertia spreads an answer over many frames, no single lag fits a part much better than the next one. Returns
+    that lag for the parts on one side and 0 for the others; nothing if there is no such place.
+    """
+    first = [(answer, span[0]) for answer in answers if (span := _span(answer.response)) and span[0] < 0]
+    if not first:
+        return []
+    answer, lag = max(first, key=lambda pair: pair[0].strength)
+    places = {place: _contrast(evidence, answer, lag, evidence.part < place) for place in range(1, PARTS)}
+    best = max(places, key=lambda place: abs(places[place]))
+    if abs(places[best]) < LIKELY:  # something is wrong for certain, and this is only where
+        return []
+    return [lag if (part < best) == (places[best] > 0) else 0 for part in range(PARTS)]
+
+
+def _contrast(evidence: Evidence, answer: _Answer, lag: int, side: Bool[np.ndarray, "n"]) -> float:
+    """Return by how many standard errors the answer at one lag is greater in some rows than in the others."""
+    effects: list[float] = []
+    variances: list[float] = []
+    for rows in (side, ~side):
+        if not rows.any():
+            return 0.0
+        terms = evidence.terms[rows, answer.signal : answer.signal + 1]
+        response = LagModel(terms, evidence.block[rows]).response(0, answer.motion[rows])
+        effects.append(abs(float(response.effect[lag + REACH])))
+        variances.append(float(response.error[lag + REACH]) ** 2)
+    return (effects[0] - effects[1]) / (sum(variances) + 1e-12) ** 0.5
+
+
+def _by_part(actions: ActionSpace, evidence: Evidence, lags: Sequence[int]) -> tuple[GroupAlignment, ...]:
     groups: list[GroupAlignment] = []
-    for lag in sorted(set(lags), key=lambda lag: (lag is not None, lag)):
+    for lag in sorted(set(lags)):
         parts = [part for part in range(PARTS) if lags[part] == lag]
         rows = evidence.where(np.isin(evidence.part, parts))
-        groups.append(_group(actions, rows, f"{_percent(parts)} of each episode", ()))
+        groups.append(_group(actions, rows, f"{_percent(parts)} of each episode", (), lag))
     return tuple(groups)
 
 
@@ -155,23 +188,25 @@ def _by_episode(
     actions: ActionSpace, evidence: Evidence, shifted: dict[int, int], typical: int
 ) -> tuple[GroupAlignment, ...]:
     usual = evidence.where(~np.isin(evidence.episode, list(shifted)))
-    groups = [_group(actions, usual, "all other episodes" if shifted else "all episodes", ())]
+    groups = [_group(actions, usual, "all other episodes" if shifted else "all episodes", (), None)]
     for lag in sorted(set(shifted.values())):
         episodes = tuple(episode for episode, found in shifted.items() if found == lag)
         rows = evidence.where(np.isin(evidence.episode, episodes))
         where = f"episode{'s' if len(episodes) > 1 else ''} {', '.join(map(str, episodes))}"
-        group = _group(actions, rows, where, episodes)
-        if group.lag is None and groups[0].lag is not None:
-            start = groups[0].lag + lag - typical
-            group = GroupAlignment(where, episodes, _words(start, False), start, group.controls, len(rows))
-        groups.append(group)
+        start = None if groups[0].lag is None else groups[0].lag + lag - typical
+        groups.append(_group(actions, rows, where, episodes, start))
     return tuple(groups)
 
 
-def _group(actions: ActionSpace, evidence: Evidence, where: str, episodes: tuple[int, ...]) -> GroupAlignment:
+def _group(
+    actions: ActionSpace, evidence: Evidence, where: str, episodes: tuple[int, ...], known: int | None
+) -> GroupAlignment:
+    """Judge some rows by themselves; where they are too few, by the lag that is `known` from comparison."""
     answers = _judge(evidence)
     controls = tuple(_control(evidence, answers, name) for name in actions.names)
     decision, lag = _together(controls)
+    if lag is None and known is not None:
+        decision, lag = _words(known, inverted=False), known
     return GroupAlignment(where, episodes, decision, lag, controls, len(evidence))
 
 
@@ -185,21 +220,28 @@ def _control(evidence: Evidence, answers: Sequence[_Answer], name: str) -> Contr
     best = max(mine, key=lambda answer: answer.strength)
     signal, response = evidence.signals[best.signal], best.response
     decision, lag, inverted = _verdict(response, signal.turns is not None)
-    numbers = (response.r2, response.effect, response.t)
-    columns = (tuple(map(float, values)) for values in numbers)
-    return ControlAlignment(signal.name, decision, lag, inverted, signal.turns is not None, *columns, response.rows)
+    r2, effect, t = (tuple(map(float, values)) for values in (response.r2, response.effect, response.t))
+    turns = signal.turns is not None
+    return ControlAlignment(signal.name, decision, lag, inverted, turns, r2, effect, t, response.rows)
+
+
+def _span(response: Response) -> tuple[int, int] | None:
+    """Return the first lag that answers strongly and the one that does most; None if none does certainly."""
+    sizes = np.where(np.abs(response.t) >= CERTAIN, np.abs(response.effect), 0)
+    if not sizes.any():
+        return None
+    return int(np.argmax(sizes >= STRONG * sizes.max())) - REACH, int(sizes.argmax()) - REACH
 
 
 def _verdict(response: Response, turns: bool) -> tuple[str, int | None, bool]:
     """Return decision, the lag at which the answer starts, and whether the view turns the wrong way."""
-    sizes = np.where(np.abs(response.t) >= CERTAIN, np.abs(response.effect), 0)
-    if not sizes.any():
+    span = _span(response)
+    if span is None:
         return "undecided: no answer in the picture", None, False
-    peak, start = int(sizes.argmax()), int(np.argmax(sizes >= STRONG * sizes.max()))
-    inverted = turns and bool(response.effect[peak] < 0)
-    if start < REACH <= peak:
-        return f"partly late by {REACH - start}{', inverted' if inverted else ''}", start - REACH, inverted
-    return _words(start - REACH, inverted), start - REACH, inverted
+    start, peak = span
+    inverted = turns and bool(response.effect[peak + REACH] < 0)
+    partly = "partly " if start < 0 <= peak else ""
+    return partly + _words(start, inverted), start, inverted
 
 
 def _together(controls: Sequence[ControlAlignment]) -> tuple[str, int | None]:

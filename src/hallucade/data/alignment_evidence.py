@@ -18,8 +18,8 @@ from hallucade.shapes import ActionRows
 
 PARTS = 4  # equal parts of an episode that are compared with each other
 BLOCK = 32  # successive rows that count as one observation
-JUMP = 0.3  # of `Motion.unlike`: from here on it is no motion but another scene
-CHANGES = 30  # times that a signal must change to tell anything
+JUMP = 0.25  # of `Motion.unlike`: from here on it is no motion but another scene
+CHANGES = 16  # times that a signal must change to tell anything
 TAIL = 0.005  # share at either end at which motion is clipped: a wrong flow is far off
 RIDGE = 0.02  # of the number of rows
 TURN_SIGN = {"right": (0, 1), "left": (0, -1), "up": (1, 1), "down": (1, -1)}  # (column of `views`, sign)
@@ -139,6 +139,7 @@ def _told(
     told = np.zeros(len(action))
     for learn in (half, ~half):
         x, y = features[learn], action[learn] - action[learn].mean()
-        weights = np.linalg.solve(x.T @ x + RIDGE * len(x) * np.eye(x.shape[1]), x.T @ y)
+        gram = x.T @ x + RIDGE * len(x) * np.eye(x.shape[1])
+        weights = np.asarray(np.linalg.solve(gram, x.T @ y), np.float64)
         told[~learn] = features[~learn] @ weights
     return told

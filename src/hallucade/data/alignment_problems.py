@@ -23,10 +23,9 @@ def _group_problems(group: GroupAlignment) -> Iterator[Problem]:
     if turned:
         yield from (p for c in turned for p in _turn_problems(group, c, episode))
         yield from (p for c in group.controls if not c.turns for p in _doubts(group, c))
-    elif group.lag < 0 and "partly" not in group.decision:
-        yield Problem("error", episode, None, _moves(group, "the picture", group.lag), _remedy(group.lag))
-    elif group.lag != 0:
-        yield Problem("warning", episode, None, _moves(group, "the picture", group.lag), _remedy(group.lag))
+    elif group.lag != 0 and "partly" not in group.decision:
+        severity = "error" if group.lag < 0 else "warning"  # a late answer may be the game's own
+        yield Problem(severity, episode, None, _moves(group, "the picture", group.lag), _remedy(group.lag))
 
 
 def _turn_problems(group: GroupAlignment, control: ControlAlignment, episode: int | None) -> Iterator[Problem]:

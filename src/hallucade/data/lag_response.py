@@ -21,14 +21,14 @@ class Response:
     """The answer of one motion to one action signal; one entry a lag."""
 
     effect: Float64[np.ndarray, "7"]  # motion for one unit of the signal
-    t: Float64[np.ndarray, "7"]  # effect over its standard error
+    error: Float64[np.ndarray, "7"]  # standard error of the effect
     r2: Float64[np.ndarray, "7"]  # share of the motion's variance that this lag alone explains
     rows: int  # pairs of frames used
 
     @property
-    def steady(self) -> float:
-        """Motion for one unit held for long, which stays when actions are shifted in a part of the data."""
-        return float(self.effect.sum())
+    def t(self) -> Float64[np.ndarray, "7"]:
+        """Effect over its standard error."""
+        return self.effect / (self.error + 1e-12)
 
 
 def lagged(series: Float64[np.ndarray, "n f"]) -> Float64[np.ndarray, "m f 7"]:
@@ -49,7 +49,7 @@ class LagModel:
         if not self._joint:
             gram *= np.kron(np.eye(f), np.ones((lags, lags)))
         # A little ridge keeps signals that are copies of each other from blowing up.
-        self._inverse = np.linalg.inv(gram + np.diag(1e-6 * np.diag(gram) + 1e-9))
+        self._inverse: np.ndarray = np.linalg.inv(gram + np.diag(1e-6 * np.diag(gram) + 1e-9))
 
     def response(self, signal: int, motion: Float64[np.ndarray, "n"]) -> Response:
         """Estimate how `motion` answers the signal."""
@@ -61,7 +61,7 @@ class LagModel:
         error = np.sqrt((scores**2).sum(axis=0) * blocks / max(1, blocks - 1))
         effect = inverse.T @ (self._x.T @ centred)
         power = (x**2).sum(axis=0) * (centred @ centred)
-        return Response(effect, effect / (error + 1e-12), (x.T @ centred) ** 2 / (power + 1e-12), len(motion))
+        return Response(effect, error, (x.T @ centred) ** 2 / (power + 1e-12), len(motion))
 
     def without_others(self, signal: int, motion: Float64[np.ndarray, "n"]) -> Float64[np.ndarray, "n"]:
         """Return the motion less what the other signals explain of it, where there are rows enough to tell."""

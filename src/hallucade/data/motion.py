@@ -58,7 +58,7 @@ def measure_motion(frames: FrameArray) -> Motion:
         right=shift[:, 0] / np.float32(scale),
         up=shift[:, 1] / np.float32(scale),
         forward=shift[:, 2],
-        change=np.array([cv2.absdiff(a, b).mean() for a, b in pairwise(grey)], np.float32),
+        change=np.array([_difference(a, b).mean() for a, b in pairwise(grey)], np.float32),
         unlike=np.minimum(shift[:, 3], _unlikeness(grey)),
         copied=np.array([np.array_equal(a, b) for a, b in pairwise(frames)]),
         plain=(flat[1:] == flat[1:, :1]).all(axis=(1, 2)),
@@ -72,16 +72,35 @@ def working_pictures(frames: FrameArray) -> tuple[UInt8[np.ndarray, "t h2 w2"], 
     scale = min(ENLARGED, (AREA / (height * width)) ** 0.5)
     size = max(8, round(width * scale)), max(8, round(height * scale))
     how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    return np.stack([cv2.cvtColor(cv2.resize(f, size, interpolation=how), cv2.COLOR_RGB2GRAY) for f in frames]), scale
+    return np.stack([_resized(_grey(frame), size, how) for frame in frames]), scale
+
+
+def _grey(frame: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h w"]:
+    return np.asarray(cv2.cvtColor(np.ascontiguousarray(frame), cv2.COLOR_RGB2GRAY), np.uint8)
+
+
+def _resized(picture: UInt8[np.ndarray, "h w"], size: tuple[int, int], how: int) -> UInt8[np.ndarray, "h2 w2"]:
+    return np.asarray(cv2.resize(np.ascontiguousarray(picture), size, interpolation=how), np.uint8)
+
+
+def _difference(before: UInt8[np.ndarray, "h w"], after: UInt8[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w"]:
+    return np.asarray(cv2.absdiff(np.ascontiguousarray(before), np.ascontiguousarray(after)), np.uint8)
+
+
+def _blurred(picture: UInt8[np.ndarray, "h w"]) -> Float32[np.ndarray, "h w"]:
+    return np.asarray(cv2.GaussianBlur(picture.astype(np.float32), (0, 0), BLUR), np.float32)
 
 
 def _view_motion(grey: UInt8[np.ndarray, "t h w"]) -> Float32[np.ndarray, "n 4"]:
     """Return for each pair shift to the right, upwards, growth, in working pixels, and what no flow explains."""
-    flow = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
+    flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
     flow.setFinestScale(1)
     view = _View(grey)
-    fields = (flow.calc(a, b, np.zeros((*a.shape, 2), np.float32)) for a, b in pairwise(grey))
-    return np.array([view.motion(a, b, f) for (a, b), f in zip(pairwise(grey), fields, strict=True)], np.float32)
+    rows: list[tuple[float, float, float, float]] = []
+    for before, after in pairwise(grey):
+        field = np.asarray(flow.calc(before, after, np.zeros((*before.shape, 2), np.float32)))
+        rows.append(view.motion(before, after, field))
+    return np.array(rows, np.float32)
 
 
 class _View:
@@ -103,15 +122,16 @@ class _View:
         x, y = (_weighted_median(flow[::THIN, ::THIN, i], weights[::THIN, ::THIN, i]) for i in (0, 1))
         outward = (flow - np.array([x, y], np.float32)) * self._radius * weights
         growth = outward.sum() / ((self._radius**2 * weights).sum() + 1e-6)
-        back = cv2.remap(after, self._grid + flow, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        return -x, y, float(growth), 1 - _correlation(before, back)
+        back_x, back_y = cv2.split(self._grid + flow)
+        back = cv2.remap(after, back_x, back_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        return -x, y, float(growth), 1 - _correlation(before, np.asarray(back))
 
 
 def _moving(grey: UInt8[np.ndarray, "t h w"]) -> Float32[np.ndarray, "h w"]:
     """Return 1 where the picture changes over the run, 0 (nearly) where something is painted on the screen."""
     change = np.zeros(grey.shape[1:], np.float32)
     for before, after in pairwise(grey):
-        change += cv2.absdiff(before, after)
+        change += _difference(before, after)
     return np.where(change > STILL * np.median(change), 1, 1e-4).astype(np.float32)
 
 
@@ -122,7 +142,7 @@ def _weighted_median(values: Float32[np.ndarray, "h w"], weights: Float32[np.nda
 
 
 def _part_motion(grey: UInt8[np.ndarray, "t h w"]) -> Float32[np.ndarray, "n d"]:
-    smooth = np.stack([cv2.GaussianBlur(g, (0, 0), BLUR) for g in grey.astype(np.float32)])
+    smooth = np.stack([_blurred(picture) for picture in grey])
     time, mean = np.diff(smooth, axis=0), (smooth[1:] + smooth[:-1]) / 2
     across, down = np.gradient(mean, axis=2), np.gradient(mean, axis=1)
     floor = grey.shape[1] * grey.shape[2] / CELLS**2 / 10  # grey levels squared: noise of a flat cell is no motion
@@ -141,7 +161,7 @@ def _unlikeness(grey: UInt8[np.ndarray, "t h w"]) -> Float32[np.ndarray, "n"]:
     height, width = grey.shape[1:]
     scale = THUMBNAIL / max(height, width)
     size = max(4, round(width * scale)), max(4, round(height * scale))
-    small = [cv2.resize(picture, size, interpolation=cv2.INTER_AREA) for picture in grey]
+    small = [_resized(picture, size, cv2.INTER_AREA) for picture in grey]
     return np.array([1 - max(_best_match(a, b), _best_match(b, a)) for a, b in pairwise(small)], np.float32)
 
 

@@ -68,7 +68,7 @@ def _turning(actions: ActionSpace, runs: Sequence[Run]) -> Callable[[Run], Marks
     rows = np.concatenate(away)
     enough = [np.median(c[c > 0]) if (c > 0).any() else np.inf for c in rows.T]
     enough = [0.5 if isinstance(control, Choice) else e for control, e in zip(actions.controls, enough, strict=True)]
-    return lambda run: ((np.abs(run.rows - actions.idle) * columns) >= enough).any(axis=1)
+    return lambda run: np.any(np.abs(run.rows - actions.idle) * columns >= enough, axis=1)
 
 
 def _turns_sideways(actions: ActionSpace) -> list[bool]:

@@ -56,13 +56,17 @@ def summarise(store: EpisodeStore, episodes: int = 500) -> Summary:
     )
 
 
-def action_counts(store: EpisodeStore, episodes: Sequence[int]) -> dict[str, dict[str, int]]:
-    """Count for each control how many frames each value was held; axes in `BINS` equal parts of their range."""
-    if not episodes:
-        return {control.name: {} for control in store.actions.controls}
-    rows = np.concatenate([episode_actions(store, store.episodes[i]) for i in episodes])
-    rows = rows[np.isfinite(rows).all(axis=1)]
-    return {c.name: _counts(c, rows[:, i]) for i, c in enumerate(store.actions.controls)}
+def action_counts(store: EpisodeStore, episodes: Sequence[int], bins: int = BINS) -> dict[str, dict[str, int]]:
+    """Count for each control how many frames each value was held; axes in `bins` equal parts of their range."""
+    rows = sampled_actions(store, episodes)
+    return {c.name: _counts(c, rows[:, i], bins) if len(rows) else {} for i, c in enumerate(store.actions.controls)}
+
+
+def sampled_actions(store: EpisodeStore, episodes: Sequence[int]) -> np.ndarray:
+    """Return the action rows of some episodes end to end, without those that are no numbers."""
+    rows = [episode_actions(store, store.episodes[i]) for i in episodes]
+    joined = np.concatenate(rows) if rows else np.zeros((0, store.actions.size), np.float32)
+    return joined[np.isfinite(joined).all(axis=1)]
 
 
 def episode_actions(store: EpisodeStore, record: EpisodeRecord) -> np.ndarray:
@@ -76,13 +80,13 @@ def spread(total: int, wanted: int) -> list[int]:
     return np.unique(np.linspace(0, total - 1, min(total, wanted)).astype(np.int64)).tolist()
 
 
-def _counts(control: Control, values: np.ndarray) -> dict[str, int]:
+def _counts(control: Control, values: np.ndarray, bins: int) -> dict[str, int]:
     match control:
         case Button():
             return {"released": int((values == 0).sum()), "held": int((values != 0).sum())}
         case Choice():
             return {option: int((values == i).sum()) for i, option in enumerate(control.options)}
         case Axis():
-            counts, edges = np.histogram(values, BINS, (control.low, control.high))
-            names = (f"{low:g} to {high:g}" for low, high in pairwise(edges))
+            counts, edges = np.histogram(values, bins, (control.low, control.high))
+            names = (f"{low:.3g} to {high:.3g}" for low, high in pairwise(edges))
             return dict(zip(names, counts.tolist(), strict=True))

@@ -9,13 +9,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hallucade.actions import Axis
 from hallucade.data.alignment import Alignment, estimate_alignment
 from hallucade.data.alignment_problems import alignment_problems
 from hallucade.data.motion_checks import check_motion
 from hallucade.data.motion_sample import measure_spans, plan_spans
 from hallucade.data.problem import Problem
 from hallucade.data.store import EpisodeStore
-from hallucade.data.summary import Summary, action_counts, episode_actions, spread, summarise
+from hallucade.data.summary import Summary, action_counts, episode_actions, sampled_actions, spread, summarise
 
 __all__ = ["Problem", "Summary", "Validation", "check_store", "summarise", "validate_store"]
 
@@ -190,12 +191,19 @@ def _check_frames(store: EpisodeStore, index: int, frames: int) -> Iterator[Prob
 
 
 def _check_balance(store: EpisodeStore, sample: Sequence[int]) -> Iterator[Problem]:
-    for name, counts in action_counts(store, sample).items():
-        total = sum(counts.values())
-        value, most = max(counts.items(), key=lambda item: item[1], default=("", 0))
-        if total and most / total > BALANCE:
-            what = f"action {name!r} is {value} in {100 * most / total:.1f} % of frames"
+    rows = sampled_actions(store, sample)
+    if not len(rows):
+        return
+    for column, (name, counts) in enumerate(action_counts(store, sample).items()):
+        control = store.actions.controls[column]
+        if isinstance(control, Axis) and control.kind == "delta":  # a mouse rests, and hardly ever reaches its limits
+            value, share, unused = "idle", float((rows[:, column] == control.idle).mean()), []
+        else:
+            value, most = max(counts.items(), key=lambda item: item[1])
+            share, unused = most / len(rows), [value for value, count in counts.items() if count == 0]
+        if share > BALANCE:
+            what = f"action {name!r} is {value} in {100 * share:.1f} % of frames"
             yield Problem("warning", None, None, what, "record play that uses it, or leave the control out")
-        elif total and (unused := [value for value, count in counts.items() if count == 0]):
+        elif unused:
             what = f"action {name!r} is never {', '.join(unused)}"
             yield Problem("warning", None, None, what, "record play that uses all of it")
