@@ -51,7 +51,7 @@ def test_every_version_gives_the_same_episodes(tmp_path: Path, version: Version)
         np.testing.assert_array_equal(read.actions, episode.actions[:-1])
         np.testing.assert_array_equal(read.rewards, episode.rewards[:-1])
         np.testing.assert_array_equal(read.state, episode.state)
-        assert read.notes == (f"task: push the block {('left', 'right')[index % 2]}",)
+        assert read.notes == ()
         assert read.split is None
 
 

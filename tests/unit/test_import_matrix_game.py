@@ -307,7 +307,7 @@ def test_recordings_give_the_walk(tmp_path: Path, poses: bool) -> None:
         else:
             np.testing.assert_array_equal(read.actions[:, 4:], np.sign(walked.rows[:, 4:]) * 0.5)
             assert read.state is None
-            assert "a turn counts for 0.5 degrees" in read.notes[-1]
+            assert source.origin.endswith("each turn counts for 0.5 degrees")
 
 
 RECORDING_DAMAGE: dict[str, tuple[str, Callable[[bytes], bytes], str]] = {

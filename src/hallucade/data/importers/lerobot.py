@@ -135,8 +135,6 @@ class LeRobot:
         facts = self._facts_of(episode)
         columns = self._info.features
         state = self._state
-        if episode.tasks and not facts:
-            notes.append(f"task: {'; '.join(episode.tasks)}")
         return ForeignEpisode(
             self._frames(episode, rows),
             actions[:n],

@@ -90,7 +90,8 @@ class WorldModelMinecraft:
             raise SourceError(root, "there is no folder episode_* in it", "give the folder that holds them")
         self._folders = {str(folder.relative_to(root)): folder for folder in folders}
         self.fps = _fps(folders[0])
-        self.origin = f"FastvideoWorldModel-MC episodes in {root.name}"
+        nominal = "" if self._posed else f", without angles: each turn counts for {config.step:g} degrees"
+        self.origin = f"FastvideoWorldModel-MC episodes in {root.name}{nominal}"
 
     @property
     def actions(self) -> ActionSpace:
@@ -118,8 +119,6 @@ class WorldModelMinecraft:
         poses = _poses(folder / "data.npz", len(entries)) if self._posed else None
         turns = _turned(entries, self.config.step) if poses is None else _turns(poses)
         rows, notes = clipped(self.actions, np.concatenate([moves[:-1], turns], 1))
-        if poses is None:
-            notes.append(f"there is no data.npz: a turn counts for {self.config.step:g} degrees, whatever it was")
         return ForeignEpisode(video_frames(folder / "video.mp4"), rows, state=poses, notes=tuple(notes))
 
     @cached_property
