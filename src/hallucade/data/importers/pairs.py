@@ -37,5 +37,5 @@ def left_out(names: Sequence[str], first: bool) -> tuple[str, ...]:
     """
     if not names or not first:
         return ()
-    examples = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
-    return (f"{len(names)} recordings are left out, of which only the video or only the actions are there: {examples}",)
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return (f"left out, as only the video or only the actions are there: {', '.join(names[:3])}{more}",)

@@ -152,7 +152,7 @@ class Vpt:
         if len(steps) < 2:
             raise SourceError(file, "it has 1 line; an action leads from a frame to the next", "leave it out")
         frames = probe(video).frames
-        rows, repairs = rows_of(steps, video.parent.name)
+        rows, repairs = rows_of(steps, PurePosixPath(name).parent.name or video.parent.name)
         rows, clips = clipped(self._actions, rows[:-1])  # no frame is known that the last one leads to
         notes = [*left_out(self._missing, name == self.episodes[0]), *repairs, *clips]
         if frames is not None and frames > len(steps):
@@ -221,7 +221,7 @@ def rows_of(steps: Sequence[Step], version: str = "") -> tuple[ActionRows, list[
             degrees = DEGREES * (scale if step.is_gui_open else 1)
             rows[i, -2:] = step.mouse.dx * degrees, -step.mouse.dy * degrees
     notes = [f"attack hangs in the first {stuck} frames: it is released"] if stuck else []
-    notes += [f"the wheel chose {wheeled} hotbar slots: their buttons are pressed"] if wheeled else []
+    notes += [f"hotbar slots chosen by the wheel, whose buttons are pressed: {wheeled}"] if wheeled else []
     return rows, notes
 
 
