@@ -49,7 +49,7 @@ class EpisodeStore:
         self._rows = committed_rows(self.episodes)
         check_sizes(self.path, self.manifest.columns, self._rows)
         self._map = lru_cache(MAPS)(self._open_map)
-        self.verified = cache(self._verified)
+        self._reader = cache(self._open_reader)
 
     def __len__(self) -> int:
         return len(self.episodes)
@@ -113,6 +113,10 @@ class EpisodeStore:
         check_size(column_path(self.path, shard, name), position(column, self._rows[shard][column.per]))
         return self._map(shard, name)
 
+    def verified(self, name: str) -> VerifiedColumn:
+        """Return the reader of a column that hands out no damaged byte; it remembers what it has verified."""
+        return self._reader(name)
+
     def episode(self, index: int) -> Episode:
         """Return one episode as read-only views of the disk."""
         return self.read(index, 0, self.episodes[index].frames)
@@ -158,8 +162,7 @@ class EpisodeStore:
             more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
             raise StoreError(self.path, f"{found[0]}{more}", "restore the file from a copy or record again")
 
-    def _verified(self, name: str) -> VerifiedColumn:
-        """Return the reader of a column that hands out no damaged byte; it remembers what it has verified."""
+    def _open_reader(self, name: str) -> VerifiedColumn:
         return VerifiedColumn(self.path, self.manifest.column(name), self.episodes)
 
     def _open_map(self, shard: int, name: str) -> np.ndarray:

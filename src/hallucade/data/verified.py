@@ -18,7 +18,7 @@ from hallucade.data.column_file import ColumnFile, Stamp
 from hallucade.data.journal import EpisodeRecord
 from hallucade.data.manifest import StoreColumn, StoreError
 
-OPEN_FILES = 64  # of a column: each holds a file descriptor, of which systems grant 1,024
+OPEN_FILES = 48  # of a column: each holds a file descriptor, of which systems grant 1,024
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class DamageError(StoreError):
 
     def __init__(self, damage: Damage, slot: int) -> None:
         what = f"from byte {damage.offset} (episode {damage.episode}) it is not what was recorded"
-        super().__init__(damage.file, what, 'restore it from a copy, or train with --damage skip')
+        super().__init__(damage.file, what, "restore it from a copy, or train with --damage skip")
         self.damage = damage
         self.slot = slot  # of the window, among those that were asked for
 

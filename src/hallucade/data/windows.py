@@ -19,7 +19,7 @@ class Windows:
         stores: with equal actions and frame size.
         frames: t, frames in a window, joined by t - 1 actions.
         split: "train" or "validation".
-        damage: whether whoever reads a column as a whole leaves damaged episodes out.
+        damage: whether `columns` raises at a damaged episode or leaves it out; `gather` always raises.
 
     Raises:
         ValueError: a store has no such window.
@@ -33,18 +33,20 @@ class Windows:
         self.stores, self.frames, self.split, self.damage = tuple(stores), frames, split, damage
         places: list[tuple[int, int]] = []  # number of the store, of the episode in it
         legal: list[int] = []
-        ends: list[int] = []  # of the stores, in windows
+        ranges: list[range] = []
         for number, store in enumerate(stores):
             indices = store.indices(split)
-            places += [(number, index) for index in indices]
-            legal += [max(store.episodes[index].frames - frames + 1, 0) for index in indices]
-            ends.append(sum(legal))
-            if ends[-1] == (ends[-2] if number else 0):
+            counts = [max(store.episodes[index].frames - frames + 1, 0) for index in indices]
+            if not any(counts):
                 raise ValueError(_no_window(store, split, frames))
+            first = ranges[-1].stop if ranges else 0
+            ranges.append(range(first, first + sum(counts)))
+            places += [(number, index) for index in indices]
+            legal += counts
+        self.ranges = tuple(ranges)  # the windows of each store
         self._places = np.array(places, np.int64)
         self._ends = np.cumsum(np.array(legal, np.int64))  # of the episodes
         self._starts = self._ends - np.array(legal, np.int64)
-        self.ranges = tuple(range(start, stop) for start, stop in zip([0, *ends[:-1]], ends, strict=True))  # of stores
 
     def __len__(self) -> int:
         return int(self._ends[-1])
