@@ -25,7 +25,8 @@ SHORT = "--pong.survival-rollouts 2 --pong.survival-frames 65 --pong.shown-frame
 def test_record_inspect_train_evaluate_rollout_export_play(tmp_path: Path) -> None:
     hallucade(tmp_path, "record", "pong", "--out", "play", "--frames", "4000", "--episode-length", "120")
     assert "no problems found" in hallucade(tmp_path, "inspect", "play")
-    assert (tmp_path / "play_sheet.png").read_bytes().startswith(b"\x89PNG")
+    assert "<video" in (tmp_path / "play.html").read_text()
+    assert "actions and motion in all episodes" in hallucade(tmp_path, "validate", "play")
 
     assert "finished at step 24" in hallucade(tmp_path, "train", RECIPE, "--store", "play", "--out", "run")
     rows = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]

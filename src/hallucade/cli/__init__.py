@@ -41,9 +41,8 @@ class Command:
 COMMANDS = {
     "record": Command("data", "record", "Record play in a simulator into an episode store.", parses=True),
     "import": Command("data", "import_", "Turn foreign recordings into an episode store.", parses=True),
-    "inspect": Command(
-        "data", "inspect", "Say what is in a store and what is wrong with it; exit code 1 if something is."
-    ),
+    "inspect": Command("data", "inspect", "Say what is in a store, and draw it as a data card."),
+    "validate": Command("data", "validate", "Say what is wrong with a store, before a training is spent on it."),
     "train": Command("train", "train", "Train a recipe on recorded play.", parses=True),
     "evaluate": Command("worlds", "evaluate", "Judge a run against the true game.", parses=True),
     "rollout": Command("worlds", "rollout", "Dream a video."),

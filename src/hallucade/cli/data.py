@@ -5,9 +5,8 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Literal
 
-import numpy as np
 import tyro
 from tyro.conf import Positional
 
@@ -16,16 +15,18 @@ from hallucade.data.collect import Collection, collect, executor_of
 from hallucade.data.conversion import ConversionConfig
 from hallucade.data.environment import EnvironmentConfig
 from hallucade.data.importers.registry import IMPORTERS, guess_format
-from hallucade.data.pictures import contact_sheet, overlay_keys, write_png
+from hallucade.data.problem import Problem
 from hallucade.data.ray_executor import RayExecutor
 from hallucade.data.recorder import RecordingConfig
 from hallucade.data.recorder import record as record_store
 from hallucade.data.source import ImporterConfig
 from hallucade.data.store import EpisodeStore
-from hallucade.data.validate import check_store, summarise
+from hallucade.data.summary import summarise
+from hallucade.data.validate import check_store, validate_store
+from hallucade.evaluation.data_card import facts, write_card
 from hallucade.games.environments import known_environments
 from hallucade.games.registry import known_games
-from hallucade.recipes.console import counting, say
+from hallucade.recipes.console import counting, say, staged
 
 STORES = Path("stores")
 EXECUTION = ("--workers", "--ray")  # options that change who works and not what comes out
@@ -98,7 +99,7 @@ def record_environment(command: RecordEnvironment) -> None:
 
 
 def record(arguments: Sequence[str]) -> None:
-    """Record bots at play in a simulator into an episode store."""
+    """Record play in a simulator into an episode store."""
     if not arguments or arguments[0].startswith("-"):
         say("usage: hallucade record GAME [options]")
         say(f"built-in games: {', '.join(known_games())}")
@@ -170,31 +171,51 @@ def run_import(command: Import, out: Path) -> None:
     say(f"next: hallucade validate {out}")
 
 
-def inspect(store: Positional[Path], /, sheet: Path | None = None, episode: int = 0, frames: int = 64) -> None:
-    """Say what is in a store and what is wrong with it; exit code 1 if something is.
+def inspect(store: Positional[Path], /, card: Path | None = None) -> None:
+    """Say what is in a store, and draw it as a data card.
 
     Args:
         store: a store's folder.
-        sheet: where to write a contact sheet; by default STORE_sheet.png beside the store.
-        episode: whose frames to show.
-        frames: how many frames to show, spread over the episode.
+        card: the page to write; by default STORE.html beside the store.
     """
     opened = EpisodeStore(store)
-    picture = _sheet(opened, episode, frames) if len(opened) else None  # before anything is said: numbers may be wrong
     summary = summarise(opened)
-    for name, value in vars(summary).items():
-        say(f"{name:>14}: {_plain(value)}")
+    for name, value in facts(summary).items():
+        say(f"{name:>12}: {value}")
+    for name, counts in summary.action_counts.items():
+        total = max(sum(counts.values()), 1)
+        say(f"{name:>12}: " + ", ".join(f"{value} {count / total:.1%}" for value, count in counts.items()))
     problems = check_store(opened)
-    for problem in problems:
-        say(str(problem))
-    if picture is not None:
-        target = sheet or store.resolve().with_name(f"{store.resolve().name}_sheet.png")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        write_png(target, picture)
-        say(f"contact sheet: {target}")
-    if any(problem.severity == "error" for problem in problems):
+    _say_problems(problems)
+    if len(opened):
+        target = card or store.resolve().with_name(f"{store.resolve().name}.html")
+        write_card(target, opened, summary, problems)
+        say(f"data card: {target}")
+
+
+def validate(store: Positional[Path], /, full: bool = False, quick: bool = False) -> None:
+    """Say what is wrong with a store, before a training is spent on it.
+
+    Reads every byte, and estimates from the pictures whether each action belongs to its frame and turns the view as the
+    action space says. Exit code 1 if something is wrong.
+
+    Args:
+        store: a store's folder.
+        full: look at every frame, instead of a sample that is enough for most stores.
+        quick: compare the checksums of the sample only.
+    """
+    opened = EpisodeStore(store)
+    with staged("validating") as stage:
+        validation = validate_store(opened, full=full, checksums=not quick, progress=stage)
+    for line in validation.checked:
+        say(f"checked {line}")
+    for group in validation.alignment.groups:
+        say(f"actions and motion in {group.where}, {group.frames:,} pairs of frames: {group.decision}")
+        for control in group.controls:
+            say(f"  {control.control:>12}: {control.decision}")
+    _say_problems(validation.problems)
+    if validation.failed:
         sys.exit(1)
-    say("no errors found" if problems else "no problems found")
 
 
 def command_line(arguments: Sequence[str] | None = None) -> str:
@@ -237,22 +258,7 @@ def _say_store(store: EpisodeStore, out: Path) -> None:
     say(f"{store.total_frames:,} frames in {len(store)} episodes, {store.hours:.2f} hours: {out}")
 
 
-def _sheet(store: EpisodeStore, episode: int, frames: int) -> np.ndarray:
-    """Return frames spread over one episode, with what was held under each."""
-    if not 0 <= episode < len(store):
-        raise ValueError(f"episode is {episode}; {store.path} has {len(store)}, counted from 0")
-    if frames < 1:
-        raise ValueError(f"frames is {frames}; show one or more")
-    shown = store.episode(episode)
-    picked = np.unique(np.linspace(0, len(shown.actions) - 1, frames).astype(int))
-    scale = max(1, 96 // store.frame_size[1])
-    pictures = overlay_keys(shown.frames[picked], store.actions, np.asarray(shown.actions[picked]), scale)
-    return contact_sheet(pictures, columns=8)
-
-
-def _plain(value: Any) -> str:
-    if isinstance(value, dict):
-        return ", ".join(f"{k} {_plain(v)}" for k, v in cast("dict[str, Any]", value).items()) or "none"
-    if isinstance(value, tuple):
-        return " ".join(map(str, cast("tuple[Any, ...]", value))) or "none"
-    return f"{value:,.2f}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
+def _say_problems(problems: Sequence[Problem]) -> None:
+    for problem in problems:
+        say(str(problem))
+    say("no problems found" if not problems else f"{len(problems)} problem(s)")
