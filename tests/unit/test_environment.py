@@ -112,12 +112,12 @@ def test_rendered_frames_and_observed_state() -> None:
     assert opened.fps == 30  # what does not say is taken to run at
 
 
-def test_workers_and_resumption_write_the_same_store(tmp_path: Path) -> None:
+def test_another_process_and_resumption_write_the_same_store(tmp_path: Path) -> None:
     config = EnvironmentConfig(environment=TICKER, seed=9, mean_hold=2)
     assert Config.from_json(config.to_json()) == config
     collect(config, tmp_path / "one", limit=5)
     collect(config, tmp_path / "two", limit=2)
-    collect(config, tmp_path / "two", limit=5, resume=True, executor=Processes(2))
+    collect(config, tmp_path / "two", limit=5, resume=True, executor=Processes(1))
     one, two = EpisodeStore(tmp_path / "one"), EpisodeStore(tmp_path / "two")
     assert len(one) == len(two) == 5
     for i in range(5):

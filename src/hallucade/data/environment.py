@@ -27,12 +27,12 @@ class EnvironmentConfig(SourceConfig):
     """
 
     environment: str  # a known name ("doom_third_person"), or any Gymnasium id ("CartPole-v1", "module:Name-v0")
-    bot: str | None = None  # see `player_maker`; None is the environment's own, or random_hold
-    seed: int = 0
+    bot: str | None = None  # random_hold, idle, path/to/file.py:function, or, by default, the environment's own
+    seed: int = 0  # the same seed gives the same store
     episode_length: int = 600  # actions at most; the environment may end an episode before
     frame_skip: int | None = None  # steps of the environment a frame; None is its own default
     mean_hold: float = 8.0  # frames that random_hold holds a control, on average
-    env_kwargs: str = "{}"  # JSON: keyword arguments of ``gymnasium.make``
+    env_kwargs: str = "{}"  # JSON: keyword arguments of gymnasium.make, such as '{"monsters": true}'
 
     def __post_init__(self) -> None:
         if self.episode_length < 1:
