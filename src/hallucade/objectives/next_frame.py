@@ -63,14 +63,14 @@ class NextFrame:
             )
         if frames <= c:
             raise ValueError(f"clips of {frames} frames; the model needs {c} of context and at least one to predict")
-        history = list(clip.latents[:, :c].unbind(1))
+        shown = list(clip.latents.unbind(1))  # the truth, then predictions from the first that was made on
         losses: list[Tensor] = []
         for i in range(c, frames):
-            window = clip.latents[:, i - 1 : i + 1]
-            actions = clip.actions[:, i - c : i]
-            predicted, loss = self._next(model, torch.stack(history[-c:], 1), window, actions, generator)
+            true = clip.latents[:, i - c : i + 1]
+            clean = torch.stack(shown[i - c : i + 1], 1) if self.config.own_frames and i > c else true
+            predicted, loss = self._next(model, clean, true[:, -2:], clip.actions[:, i - c : i], generator)
             losses.append(loss)
-            history.append(self._shown(predicted, window[:, 1]))
+            shown[i] = self._shown(predicted, true[:, -1])
         return {"denoising": torch.stack(losses).mean()}
 
     def _shown(self, predicted: Tensor, true: Tensor) -> Tensor:
@@ -86,17 +86,16 @@ class NextFrame:
     def _next(
         self,
         model: DiffusionModel[Any],
-        context: Tensor,
+        clean: Tensor,
         window: Tensor,
         actions: Tensor,
         generator: torch.Generator,
     ) -> tuple[Tensor, Tensor]:
-        """Grade one frame; `window` holds the true frame before it and the frame itself."""
-        b, c = context.shape[:2]
+        """Grade the last frame of `clean`; `window` holds the true frame before it and the frame itself."""
+        b, c = clean.shape[0], clean.shape[1] - 1
         x0, device = window[:, 1], window.device
         quiet = torch.rand((b, 1), generator=generator) * self.config.context_noise
         levels = torch.cat([quiet.expand(b, c), self.config.levels.draw((b, 1), generator)], 1).to(device)
-        clean = torch.cat([context, x0[:, None]], 1)
         noisy = model.schedule.mix(clean, torch.randn(clean.shape, generator=generator).to(device), levels)
         dropped = None
         if self.config.action_dropout > 0:
