@@ -5,6 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from hallucade.training.optimizers import (
+    GRAM_RATIO,
     UPDATE_RMS,
     Muon,
     OptimizerConfig,
@@ -82,7 +83,7 @@ def test_a_frozen_role_is_an_error() -> None:
         OptimizerConfig().build(nn.Linear(2, 3).requires_grad_(False))
 
 
-@pytest.mark.parametrize(("r", "c"), [(5, 5), (8, 31), (48, 64)])
+@pytest.mark.parametrize(("r", "c"), [(5, 5), (8, 31), (48, 64), (7, 90)])
 def test_orthogonalized_singular_values_are_near_one(r: int, c: int, generator: torch.Generator) -> None:
     matrices = torch.randn(3, r, c, generator=generator) * torch.tensor([1e-3, 1.0, 1e4])[:, None, None]
     values = torch.linalg.svdvals(orthogonalize(matrices))
@@ -103,9 +104,25 @@ def test_batching_changes_no_update(generator: torch.Generator) -> None:
     together = orthogonalize_all(updates)
     for update, direction in zip(updates, together, strict=True):
         alone = orthogonalize_all([update])[0]
-        assert alone.shape == (update.shape[0], update.numel() // update.shape[0])
+        assert alone.shape == update.shape
         assert torch.allclose(direction, alone, atol=0.03)  # bfloat16 sums in another order
     assert torch.allclose(orthogonalize_all([updates[0].mT])[0], together[0].mT, atol=0.03)
+
+
+@pytest.mark.parametrize("shape", [(6, 5, 3, 2), (40, 3, 2, 2)])
+def test_the_layout_of_a_kernel_in_memory_changes_no_update(shape: tuple[int, ...], generator: torch.Generator) -> None:
+    kernel = torch.randn(shape, generator=generator)
+    plain, last = orthogonalize_all([kernel, kernel.contiguous(memory_format=torch.channels_last)])
+    torch.testing.assert_close(plain, last, atol=0.03, rtol=0)
+    assert last.is_contiguous(memory_format=torch.channels_last) or shape[0] > 12  # tall kernels come back transposed
+
+
+@pytest.mark.parametrize("columns", [3 * GRAM_RATIO + 1, 60])
+def test_long_rows_keep_a_missing_direction_missing(columns: int, generator: torch.Generator) -> None:
+    left, right = torch.randn(3, 2, generator=generator), torch.randn(2, columns, generator=generator)
+    values = torch.linalg.svdvals(orthogonalize((left @ right)[None])[0])
+    assert 0.6 < values[1] <= values[0] < 1.35
+    assert values[2] < 0.01
 
 
 def muon_by_hand(weight: Tensor, gradients: list[Tensor], lr: float, momentum: float, decay: float) -> Tensor:

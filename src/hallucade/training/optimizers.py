@@ -22,6 +22,7 @@ from hallucade.config import Config
 
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # quintic of largest slope at 0, from Jordan 2024
 NEWTON_SCHULZ_STEPS = 5
+GRAM_RATIO = 4  # columns to rows; above it a CPU is faster on float32 Gram matrices than on bfloat16 weights
 UPDATE_RMS = 0.2  # of an AdamW update in practice, arXiv:2502.16982
 TINY = 1e-7
 
@@ -177,7 +178,7 @@ class Muon(torch.optim.Optimizer):
         torch._foreach_mul_(parameters, 1 - lr * weight_decay)  # pyright: ignore[reportPrivateUsage, reportPrivateImportUsage]
         for parameter, direction in zip(parameters, orthogonalize_all(ahead), strict=True):
             rows, columns = matrix_shape(parameter)
-            parameter.add_(direction.reshape(parameter.shape), alpha=-lr * UPDATE_RMS * max(rows, columns) ** 0.5)
+            parameter.add_(direction, alpha=-lr * UPDATE_RMS * max(rows, columns) ** 0.5)
 
 
 def matrix_shape(parameter: Tensor) -> tuple[int, int]:
@@ -186,8 +187,12 @@ def matrix_shape(parameter: Tensor) -> tuple[int, int]:
 
 
 def orthogonalize_all(updates: Iterable[Tensor]) -> list[Tensor]:
-    """Orthogonalise weights as `out x rest` matrices, equal shapes in one batch; returns matrices in the same order."""
-    matrices = [update.reshape(matrix_shape(update)) for update in updates]
+    """Orthogonalise weights as `out x rest` matrices, equal shapes in one batch; shapes and order stay.
+
+    The order of columns does not matter to the result, so they are taken as they lie in memory (channels last, say).
+    """
+    updates = list(updates)
+    matrices = [update.permute(_stored_order(update)).flatten(1) for update in updates]
     wide = [m if m.shape[0] <= m.shape[1] else m.mT for m in matrices]
     batches: defaultdict[tuple[int, ...], list[int]] = defaultdict(list)
     for i, matrix in enumerate(wide):
@@ -196,19 +201,51 @@ def orthogonalize_all(updates: Iterable[Tensor]) -> list[Tensor]:
     for members in batches.values():
         for i, direction in zip(members, orthogonalize(torch.stack([wide[i] for i in members])), strict=True):
             directions[i] = direction if matrices[i].shape == wide[i].shape else direction.mT
-    return directions
+    return [_shaped_like(update, direction) for update, direction in zip(updates, directions, strict=True)]
+
+
+def _stored_order(weight: Tensor) -> list[int]:
+    """Return the axes of a weight, those after the first from the widest stride to the narrowest."""
+    return [0, *sorted(range(1, weight.ndim), key=weight.stride, reverse=True)]
+
+
+def _shaped_like(weight: Tensor, matrix: Tensor) -> Tensor:
+    """Undo the flattening of `weight` in its stored order."""
+    order = _stored_order(weight)
+    stored = matrix.reshape([weight.shape[axis] for axis in order])
+    return stored.permute([order.index(axis) for axis in range(weight.ndim)])
 
 
 def orthogonalize(matrices: Float[Tensor, "n r c"]) -> Float[Tensor, "n r c"]:
     """Push the singular values of wide matrices (r <= c) to about 1 by Newton-Schulz iteration."""
+    size = cast(Tensor, torch.linalg.vector_norm(matrices, dim=(-2, -1), keepdim=True)).clamp_min(TINY)
+    x = matrices / size  # the iteration converges for spectral norms up to 1
+    if _gram_wins(matrices):
+        return _gram_polynomial(x @ x.mT) @ x
     a, b, c = NEWTON_SCHULZ
-    x = matrices.to(_iteration_dtype(matrices))
-    size = x.square().sum((-2, -1), keepdim=True).sqrt().clamp_min(TINY)
-    x = x / size  # the iteration converges for spectral norms up to 1
+    x = x.to(_iteration_dtype(matrices))
     for _ in range(NEWTON_SCHULZ_STEPS):
         gram = x @ x.mT
         x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
     return x.to(matrices.dtype)
+
+
+def _gram_wins(matrices: Float[Tensor, "n r c"]) -> bool:
+    rows, columns = matrices.shape[1:]
+    return matrices.device.type == "cpu" and matrices.dtype.itemsize >= 4 and columns > GRAM_RATIO * rows
+
+
+def _gram_polynomial(gram: Float[Tensor, "n r r"]) -> Float[Tensor, "n r r"]:
+    """Return the product of all steps' polynomials of ``x @ x.mT``; rounded to bfloat16 on the way, it would diverge."""
+    a, b, c = NEWTON_SCHULZ
+    product = torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device).expand_as(gram)
+    for step in range(NEWTON_SCHULZ_STEPS):
+        bend = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)  # the step multiplies x by a + bend
+        product = torch.baddbmm(product, bend, product, beta=a)
+        if step + 1 < NEWTON_SCHULZ_STEPS:
+            half = torch.baddbmm(gram, bend, gram, beta=a)
+            gram = torch.baddbmm(half, half, bend, beta=a)
+    return product
 
 
 def _iteration_dtype(matrices: Tensor) -> torch.dtype:
