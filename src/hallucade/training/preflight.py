@@ -8,6 +8,7 @@ import torch
 
 from hallucade.training.checkpoint import load_tensors
 from hallucade.training.learner import Learner
+from hallucade.training.memory import keep_freed_memory
 
 PROCESS_MEMORY = ("cpu", "mps")  # devices that work in the memory of the process
 
@@ -24,6 +25,8 @@ def preflight(step: Callable[[], object], learner: Learner, device: torch.device
     own = device.type not in PROCESS_MEMORY
     if own:
         torch.accelerator.reset_peak_memory_stats(device)
+    else:
+        keep_freed_memory()
     with torch.random.fork_rng(devices=[device] if own else [], device_type=device.type):
         try:
             step()
