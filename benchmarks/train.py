@@ -8,14 +8,15 @@ from pathlib import Path
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.measurement import Measurement, device
+from benchmarks.measurement import Details, Measurement, device
 from benchmarks.peak import matmul_peak
 from hallucade.data.clips import ClipWindows
 from hallucade.data.recorder import RecordingConfig, record
 from hallucade.data.store import EpisodeStore
 from hallucade.methods.pretrain import Pretrain
 from hallucade.models.base import DiffusionModel
-from hallucade.models.diffusion_transformer import DiffusionTransformerConfig
+from hallucade.models.diffusion_transformer import DiffusionTransformer, DiffusionTransformerConfig
+from hallucade.models.unet import UNetConfig
 from hallucade.objectives.diffusion_forcing import DiffusionForcingConfig
 from hallucade.recipes.registry import find_recipe
 from hallucade.recipes.run_config import RunConfig
@@ -23,6 +24,7 @@ from hallucade.training.curriculum import Stage
 from hallucade.training.trainer import Trainer, TrainerConfig
 
 COUNTED = 2  # clips in the pass whose operations are counted
+TRANSFORMER_STAGE = Stage(steps=1, frames=32, batch=32)
 
 
 @dataclass(frozen=True)
@@ -37,21 +39,32 @@ class Case:
 def cases() -> dict[str, Case]:
     """Return what is measured, by name."""
     micro, pong, toy_wm = (find_recipe(name) for name in ("pong_micro", "pong", "pong_toy_wm"))
-    transformer = replace(
-        micro,
-        recipe="default transformer",  # no recipe of the package: the model family's default size, 1.3M parameters
-        model=DiffusionTransformerConfig(),
-        objective=DiffusionForcingConfig(),
-    )
-    coarse = replace(transformer, recipe="default transformer, patch 6", model=DiffusionTransformerConfig(patch=6))
     small = replace(toy_wm.stages[0], batch=1) if device().type == "cpu" else toy_wm.stages[0]
     return {
         "pong_micro": Case(micro, micro.stages[0], 20),
         "pong": Case(pong, pong.stages[-1], 8),
-        "transformer": Case(transformer, Stage(steps=1, frames=32, batch=32), 12),
-        "transformer_patch6": Case(coarse, Stage(steps=1, frames=32, batch=32), 12),
+        "unet": Case(_small_unet(micro), micro.stages[0], 40),
+        "unet_batch128": Case(_small_unet(micro), replace(micro.stages[0], batch=128), 20),
+        "transformer": Case(_transformer(micro, patch=4), TRANSFORMER_STAGE, 12),
+        "transformer_patch6": Case(_transformer(micro, patch=6), TRANSFORMER_STAGE, 12),
+        "transformer_patch8": Case(_transformer(micro, patch=8), TRANSFORMER_STAGE, 24),
         "pong_toy_wm": Case(toy_wm, small, 2),
     }
+
+
+def _small_unet(micro: RunConfig) -> RunConfig:
+    """Return the demo's training with a network of 0.58M parameters: no recipe of the package, a size to compare."""
+    return replace(micro, recipe="U-Net, widths 48 and 80", model=UNetConfig(widths=(48, 80)))
+
+
+def _transformer(micro: RunConfig, patch: int) -> RunConfig:
+    """Return diffusion forcing of the model family's default size, 1.3M parameters: no recipe of the package."""
+    return replace(
+        micro,
+        recipe=f"default transformer, patch {patch}",
+        model=DiffusionTransformerConfig(patch=patch),
+        objective=DiffusionForcingConfig(),
+    )
 
 
 def measure(case: Case, store: EpisodeStore, folder: Path) -> Measurement:
@@ -67,7 +80,7 @@ def measure(case: Case, store: EpisodeStore, folder: Path) -> Measurement:
     gflop = gflop_per_frame(run, store, stage)
     peak = matmul_peak(torch.bfloat16 if config.precision == "bf16-mixed" else torch.float32, device())
     lead = method.model.lead if isinstance(method.model, DiffusionModel) else 0
-    details = {
+    details: Details = {
         "recipe": run.recipe,
         "parameters": sum(p.numel() for p in method.model.parameters()),
         "batch": stage.batch,
@@ -79,6 +92,8 @@ def measure(case: Case, store: EpisodeStore, folder: Path) -> Measurement:
         "precision": config.precision,
         "device": device().type,
     }
+    if isinstance(method.model, DiffusionTransformer):
+        details["tokens_per_frame"] = method.model.positions.tokens
     return Measurement("train_frames_per_s", frames_per_s, "frames/s", details)
 
 
