@@ -236,7 +236,7 @@ def _gram_wins(matrices: Float[Tensor, "n r c"]) -> bool:
 
 
 def _gram_polynomial(gram: Float[Tensor, "n r r"]) -> Float[Tensor, "n r r"]:
-    """Return the product of all steps' polynomials of ``x @ x.mT``; rounded to bfloat16 on the way, it would diverge."""
+    """Return the product of all steps' polynomials of ``x @ x.mT``; in bfloat16 it would diverge."""
     a, b, c = NEWTON_SCHULZ
     product = torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device).expand_as(gram)
     for step in range(NEWTON_SCHULZ_STEPS):
