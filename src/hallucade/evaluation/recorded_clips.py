@@ -57,7 +57,7 @@ def evaluate_clips(
     check_same_game(world, store)
     window = config.prompt_frames + config.horizon
     windows = ClipWindows(store, world.actions, frames=window, batch=config.clips, seed=config.seed, split=SPLIT)
-    frames, rows = windows.gather(windows.ids_at(0))
+    frames, rows = windows.windows.gather(windows.ids_at(0))
     p = config.prompt_frames
     prompts = [Prompt(f[:p], r[: p - 1]) for f, r in zip(frames, rows, strict=True)]
     scores, shown, done = PictureScores(config.horizons), list[np.ndarray](), 0
