@@ -51,7 +51,8 @@ class LeRobotConfig(ImporterConfig):
     camera: str | None = None  # whose pictures to take; needed where there are several
     action: str = "action"  # the column with the actions
     deltas: tuple[str, ...] = ()  # actions that are movements since the last frame, so that they are summed over frames
-    ranges: dict[str, tuple[float, float]] = field(default_factory=dict[str, tuple[float, float]])  # of actions by name
+    # least and most of an action, by name, in place of what the statistics say
+    ranges: dict[str, tuple[float, float]] = field(default_factory=dict[str, tuple[float, float]])
     state: str | None = "observation.state"  # the column to keep as state, where there is one
     episodes: str | None = None  # which to take: numbers and ranges such as "0:50,61"
     task: str | None = None  # take only episodes whose task has this text in it

@@ -35,14 +35,14 @@ class MatrixGameConfig(ImporterConfig):
     )
 
     videos: str | None = None  # folder of the videos, for a Parquet file
-    fps: float | None = None  # frames a second; by default what the list or the first video says
+    rate: float | None = None  # frames a second of the source; by default what the list or the first video says
     keys: tuple[str, ...] = ()  # names of the keyboard's columns; by default told by their number
     # FastVideo's comparison with optical flow fits 0.087 radians a unit: the 0.1 of a frame are half a degree.
     degrees: float = 5.0  # that one unit of mouse turns the view; nominal
     reach: float = 0.1  # units that the mouse moves in a frame, at most; beyond is clipped
 
     def __post_init__(self) -> None:
-        for name, value in (("degrees", self.degrees), ("reach", self.reach), ("fps", self.fps)):
+        for name, value in (("degrees", self.degrees), ("reach", self.reach), ("rate", self.rate)):
             if value is not None and not value > 0:
                 raise ValueError(f"{name} is {value}; it must be positive")
 
@@ -78,7 +78,7 @@ class MatrixGame:
         path = Path(config.path)
         self._samples, self._left_out = find_samples(path, Path(config.videos) if config.videos else None)
         first = next(iter(self._samples.values()))
-        self.fps = config.fps or first.fps or probe(first.video).fps
+        self.fps = config.rate or first.fps or probe(first.video).fps
         self.origin = f"Matrix-Game data in {path.name}, with {config.degrees:g} nominal degrees a unit of mouse"
 
     @property
