@@ -169,6 +169,7 @@ def test_a_row_outside_the_controls_is_refused() -> None:
         ("tiny_environments:tiny/Absent-v0", {}, "cannot be made"),
         ("no_such_package:Game-v0", {}, "needs module 'no_such_package'"),
         (TICKER, {"colour": 3}, "colour"),
+        ("crafterr", {}, "unknown environment 'crafterr'; known: .*crafter, "),
     ],
 )
 def test_what_cannot_be_recorded_says_why(environment: str, options: dict[str, object], complaint: str) -> None:

@@ -1,5 +1,7 @@
 """The environments that are known by a short name."""
 
+import gymnasium
+
 from hallucade.games.atari import ATARI_BREAKOUT, ATARI_PONG
 from hallucade.games.car_racing import CAR_RACING
 from hallucade.games.crafter import CRAFTER
@@ -26,5 +28,14 @@ def known_environments() -> tuple[str, ...]:
 
 
 def find_environment(name: str) -> Environment:
-    """Return the environment of a short name, or describe the one of a Gymnasium id."""
-    return _ENVIRONMENTS.get(name) or Environment(id=name)
+    """Return the environment of a short name, or describe the one of a Gymnasium id.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    if name in _ENVIRONMENTS:
+        return _ENVIRONMENTS[name]
+    if name not in gymnasium.registry and ":" not in name and "-v" not in name:
+        known = ", ".join(known_environments())
+        raise ValueError(f"unknown environment {name!r}; known: {known}, or a Gymnasium id such as 'CartPole-v1'")
+    return Environment(id=name)
