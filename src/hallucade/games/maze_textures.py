@@ -53,7 +53,8 @@ def _block(y: Pixels, x: Pixels) -> Tone:
 def _plank(y: Pixels, x: Pixels) -> Tone:
     board = x // 16
     grain = 0.2 * _noise(y // 8, x // 2, 5) + 0.15 * np.sin(2 * np.pi * (y / 32 + _noise(board, board, 6)))
-    return np.clip(np.where(x % 16 < 2, 0.0, 0.5 + 0.3 * _noise(board, board, 7) + grain), 0, 1)
+    end = (y + 24 * board) % SIDE < 2  # boards end at different heights, so that looking up and down shows
+    return np.clip(np.where((x % 16 < 2) | end, 0.0, 0.5 + 0.3 * _noise(board, board, 7) + grain), 0, 1)
 
 
 def _check(y: Pixels, x: Pixels) -> Tone:
