@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Any, cast
 
 import av
 import av.error
@@ -97,7 +98,10 @@ def _open(path: Path) -> InputContainer:
 def _stream(container: InputContainer, path: Path) -> VideoStream:
     if not container.streams.video:
         raise SourceError(path, "the file has no video in it", "give a file with pictures")
-    return container.streams.video[0]
+    stream = container.streams.video[0]
+    if cast("Any", stream).codec_context is None:  # a header that ends before it names the codec
+        raise SourceError(path, "the video's header is cut short", REMEDY)
+    return stream
 
 
 def _decode(container: InputContainer, stream: VideoStream, path: Path) -> Iterator[av.VideoFrame]:
