@@ -409,4 +409,4 @@ def mutated(good: bytes, rng: np.random.Generator) -> bytes:
                 content[place:place] = content[place : place + length]
             case _:
                 del content[max(place, 1) :]
-    return bytes(content)
+    return bytes(content) or b"\0"
