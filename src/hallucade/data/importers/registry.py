@@ -2,11 +2,14 @@
 
 from pathlib import Path
 
+from hallucade.data.importers.csgo import CsgoConfig
+from hallucade.data.importers.dino_wm import DinoWmConfig
 from hallucade.data.importers.folder import FolderConfig
 from hallucade.data.importers.game_factory import GameFactoryConfig
 from hallucade.data.importers.lerobot import LeRobotConfig
 from hallucade.data.importers.matrix_game import MatrixGameConfig
 from hallucade.data.importers.minerl import MinerlConfig
+from hallucade.data.importers.toy_wm import ToyWmConfig
 from hallucade.data.importers.vpt import VptConfig
 from hallucade.data.importers.worldmodel_mc import WorldModelMinecraftConfig
 from hallucade.data.source import ImporterConfig, SourceError
@@ -19,6 +22,9 @@ _CONFIGS: tuple[type[ImporterConfig], ...] = (
     LeRobotConfig,
     MatrixGameConfig,
     WorldModelMinecraftConfig,
+    CsgoConfig,
+    DinoWmConfig,
+    ToyWmConfig,
 )
 IMPORTERS = {config.format: config for config in _CONFIGS}
 
