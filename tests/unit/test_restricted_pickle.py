@@ -397,6 +397,7 @@ def mutated(good: bytes, rng: np.random.Generator) -> bytes:
     """Return a file with some bytes changed, taken out, put in twice or cut off."""
     content = bytearray(good)
     for _ in range(rng.integers(1, 4)):
+        content = content or bytearray(1)
         place, length = int(rng.integers(len(content))), int(rng.integers(1, 9))
         match rng.integers(5):
             case 0:
@@ -409,4 +410,4 @@ def mutated(good: bytes, rng: np.random.Generator) -> bytes:
                 content[place:place] = content[place : place + length]
             case _:
                 del content[max(place, 1) :]
-    return bytes(content) or b"\0"
+    return bytes(content or b"\0")
