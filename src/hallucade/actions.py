@@ -2,7 +2,8 @@
 
 A raw row is float32 `c`: buttons are 0 or 1, a choice is the index of its option (0 is idle), an axis is a value in its
 own units. ``ActionSpace.encode`` turns rows into the features that models read: buttons as they are, choices one-hot,
-axes scaled to [-1, 1]. Keys are browser ``KeyboardEvent.code`` values ("ArrowUp", "KeyW"); "ArrowUp+Space" is a chord.
+axes scaled to [-1, 1]. Keys are browser ``KeyboardEvent.code`` values ("ArrowUp", "KeyW"), "Mouse0" and "Mouse2" the
+left and right buttons of a mouse; "ArrowUp+Space" is a chord.
 """
 
 from collections import Counter

@@ -9,11 +9,10 @@ import numpy as np
 import pytest
 
 from hallucade.play.envelope import HEADER_BYTES, Codec, Envelope, Flag, codec_for, encode_picture
-from hallucade.play.keyboard import Held, Keyboard
 from hallucade.play.limits import Limits, RateLimit
 from hallucade.play.outbox import Outbox
 from hallucade.play.pacer import Pacer
-from hallucade.play.protocol import Input, Open, Reset, parse_client
+from hallucade.play.protocol import Input, Open, Reset, parse_client, parse_server
 from hallucade.play.protocol_page import protocol_page
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -32,6 +31,20 @@ DOCS = Path(__file__).parents[2] / "docs"
         ('{"type": "input", "seq": 1, "time": 0, "keys": ["Key W"]}', "keys"),
         ('{"type": "input", "seq": 1, "time": 0, "keys": ["../../etc"]}', "keys"),
         (json.dumps({"type": "input", "seq": 1, "time": 0, "keys": ["KeyW"] * 17}), "keys"),
+        ('{"type": "input", "seq": 1, "time": 0, "keys": [], "moved": {"yaw": NaN}}', "moved"),
+        ('{"type": "input", "seq": 1, "time": 0, "keys": [], "moved": {"yaw": -Infinity}}', "moved"),
+        ('{"type": "input", "seq": 1, "time": 0, "keys": [], "moved": {"yaw": 1e10}}', "moved"),
+        ('{"type": "input", "seq": 1, "time": 0, "keys": [], "moved": {"yaw": "1"}}', "moved"),
+        ('{"type": "input", "seq": 1, "time": 0, "keys": [], "moved": [1, 2]}', "moved"),
+        ('{"type": "input", "seq": 1, "time": 0, "keys": [], "moved": null}', "moved"),
+        ('{"type": "input", "seq": 1, "time": 0, "keys": [], "values": {"x": true}}', "values"),
+        (json.dumps({"type": "input", "seq": 1, "time": 0, "keys": [], "values": {"x" * 65: 0}}), "values"),
+        (
+            json.dumps(
+                {"type": "input", "seq": 1, "time": 0, "keys": [], "values": dict.fromkeys(map(str, range(65)), 0)}
+            ),
+            "values",
+        ),
         ('{"type": "open", "steps": 51}', "steps"),
         ('{"type": "open", "steps": 0}', "steps"),
         ('{"type": "open", "fps": 241}', "fps"),
@@ -59,12 +72,23 @@ def test_a_complaint_never_repeats_the_input() -> None:
     "message",
     [
         Input(seq=7, time=12.5, keys=["ArrowUp", "KeyW"]),
+        Input(seq=7, time=12.5, keys=["Mouse0"], values={"grip": 0.25}, moved={"yaw": -1234.5, "pitch": 0.1}),
         Open(prompt=3, seed=5, steps=50, fps=240.0, paused=True),
         Reset(prompt=None, seed=4),
     ],
 )
 def test_messages_survive_the_wire(message: Input | Open | Reset) -> None:
     assert parse_client(message.model_dump_json()) == message
+
+
+def test_an_input_of_before_mice_is_still_understood() -> None:
+    old = parse_client('{"type": "input", "seq": 1, "time": 0, "keys": ["KeyW"]}')
+    assert old == Input(seq=1, time=0.0, keys=["KeyW"], values={}, moved={})
+
+
+def test_players_ignore_what_a_newer_server_adds() -> None:
+    told = '{"type": "stats", "dreamed": 1, "dropped": 2, "late": 3, "sessions": 4, "weather": "fine"}'
+    assert parse_server(told).sessions == 4
 
 
 @pytest.mark.parametrize(("height", "width", "codec"), [(6, 10, Codec.RAW), (64, 64, Codec.RAW), (66, 40, Codec.JPEG)])
@@ -113,31 +137,6 @@ def test_header_layout_is_fixed() -> None:
     assert struct.unpack_from("<HHI", packed, 4) == (2, 1, 258)
     assert struct.unpack_from("<d", packed, 20) == (3.5,)
     assert packed[44:] == struct.pack("<fI", 0.5, 6) + b"abcdef"
-
-
-def test_newest_input_wins_and_an_older_one_is_ignored() -> None:
-    keyboard = Keyboard()
-    keyboard.update(Held(frozenset({"ArrowUp"}), seq=1))
-    keyboard.update(Held(frozenset({"ArrowDown"}), seq=3))
-    keyboard.update(Held(frozenset({"KeyX"}), seq=2))
-    assert keyboard.read().keys >= {"ArrowDown"}
-    assert keyboard.read() == Held(frozenset({"ArrowDown"}), seq=3)
-
-
-def test_a_tap_between_two_frames_is_seen_by_exactly_one() -> None:
-    keyboard = Keyboard()
-    keyboard.update(Held(frozenset({"ArrowUp"}), seq=1))
-    keyboard.update(Held(frozenset(), seq=2))
-    assert keyboard.read() == Held(frozenset({"ArrowUp"}), seq=2)
-    assert keyboard.read() == Held(frozenset(), seq=2)
-
-
-def test_a_released_key_does_not_linger_as_a_tap() -> None:
-    keyboard = Keyboard()
-    keyboard.update(Held(frozenset({"ArrowUp"}), seq=1))
-    keyboard.read()
-    keyboard.update(Held(frozenset({"ArrowDown"}), seq=2))
-    assert keyboard.read().keys == {"ArrowDown"}
 
 
 def test_outbox_keeps_the_newest_frame_and_sends_two_without_acknowledgement() -> None:

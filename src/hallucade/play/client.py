@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable, Mapping
 from typing import TypeVar
 from urllib.parse import urlsplit
 
@@ -11,7 +11,17 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.typing import Origin
 
 from hallucade.play.envelope import Envelope
-from hallucade.play.protocol import Ack, ClientMessage, Hello, Input, Open, ServerMessage, Welcome, parse_server
+from hallucade.play.protocol import (
+    Ack,
+    ClientMessage,
+    Control,
+    Hello,
+    Input,
+    Open,
+    ServerMessage,
+    Welcome,
+    parse_server,
+)
 
 Wanted = TypeVar("Wanted", bound=ServerMessage)
 
@@ -40,6 +50,9 @@ class Player:
         self.heard: list[ServerMessage] = []  # every text message, oldest first
         self.welcome: Welcome | None = None
         self._seq = 0
+        self._keys: tuple[str, ...] = ()
+        self._values: dict[str, float] = {}
+        self._moved: dict[str, float] = {}  # since the socket opened
 
     async def send(self, message: ClientMessage) -> None:
         """Send any message."""
@@ -51,9 +64,47 @@ class Player:
 
     async def press(self, *keys: str) -> int:
         """Hold exactly these keys from now on; return the `seq` that frames will carry."""
+        self._keys = keys
+        return await self._input()
+
+    async def hold(self, **values: float) -> int:
+        """Hold exactly these axes from now on, each at a value in its own units; keys move the others.
+
+        Raises:
+            ValueError: the game has no such axis.
+        """
+        self._check_axes(values, lambda control: control.axis is not None)
+        self._values = values
+        return await self._input()
+
+    async def look(self, **movements: float) -> int:
+        """Move delta axes once, as a mouse does: `look(yaw=12, pitch=-3)` in degrees.
+
+        What one frame cannot turn is left to the next one, and what that cannot turn is lost.
+
+        Raises:
+            ValueError: the game has no such delta axis.
+        """
+        self._check_axes(movements, lambda control: control.axis is not None and control.axis.kind == "delta")
+        for name, movement in movements.items():
+            self._moved[name] = self._moved.get(name, 0.0) + movement
+        return await self._input()
+
+    async def _input(self) -> int:
         self._seq += 1
-        await self.send(Input(seq=self._seq, time=time.monotonic() * 1e3, keys=list(keys)))
+        now = time.monotonic() * 1e3
+        await self.send(
+            Input(seq=self._seq, time=now, keys=list(self._keys), values=dict(self._values), moved=dict(self._moved))
+        )
         return self._seq
+
+    def _check_axes(self, named: Mapping[str, float], takes: Callable[[Control], bool]) -> None:
+        known = [control.name for control in self.welcome.controls if takes(control)] if self.welcome else []
+        for name in named:
+            if name not in known:
+                raise ValueError(
+                    f"the game has no axis {name!r} to move so; choose among: {', '.join(known) or 'none'}"
+                )
 
     async def frame(self, timeout: float = 10.0) -> Envelope:
         """Receive and acknowledge the next frame; text messages on the way land in `heard`.

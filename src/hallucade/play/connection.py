@@ -9,7 +9,7 @@ import time
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketDisconnected
 
 from hallucade.actions import ActionSpace, Axis, Button
-from hallucade.play.keyboard import Held, Keyboard
+from hallucade.play.controller import Controller
 from hallucade.play.limits import Limits, RateLimit
 from hallucade.play.live_game import steps_of
 from hallucade.play.outbox import Outbox
@@ -17,6 +17,7 @@ from hallucade.play.protocol import (
     CLOSE_CODES,
     PROTOCOL_VERSION,
     Ack,
+    AxisRange,
     ClientMessage,
     Control,
     Error,
@@ -37,6 +38,7 @@ from hallucade.play.protocol import (
 )
 from hallucade.play.running_game import RunningGame
 from hallucade.play.session_pool import PoolFull, SessionPool
+from hallucade.play.steering import check_axes
 from hallucade.rollout import World
 
 logger = logging.getLogger(__name__)
@@ -60,7 +62,7 @@ class Connection:
         self._rate = RateLimit(limits.messages_per_second, limits.burst, self._heard)
         self._bad_messages = 0
         self._greeted = self._welcomed = False
-        self._keyboard, self._outbox = Keyboard(), Outbox()
+        self._controller, self._outbox = Controller(), Outbox()
         self._game: RunningGame | None = None
 
     async def run(self) -> None:
@@ -103,8 +105,8 @@ class Connection:
                 await self._greet(message)
             case Open():
                 await self._open(message)
-            case Input(seq=seq, time=sent, keys=keys):
-                self._keyboard.update(Held(frozenset(keys), seq, sent, self._heard))
+            case Input():
+                await self._hold(message)
             case Ack(frame=frame):
                 try:
                     self._outbox.acknowledge(frame)
@@ -112,6 +114,17 @@ class Connection:
                     await self._complain("bad message", str(error))
             case _:
                 await self._control(message)
+
+    async def _hold(self, message: Input) -> None:
+        if message.values or message.moved:
+            if not self._welcomed:
+                return await self._complain("wrong order", "axes come after welcome, which names them")
+            try:
+                check_axes(self._pool.world.actions, message)
+            except ValueError as error:
+                return await self._complain("refused", str(error))
+        self._controller.update(message, self._heard)
+        return None
 
     async def _greet(self, hello: Hello) -> None:
         if self._greeted:
@@ -138,7 +151,7 @@ class Connection:
         except PoolFull:
             raise Goodbye(4003) from None
         try:
-            self._game = await RunningGame.open(wish, self._pool, self._keyboard, self._outbox)
+            self._game = await RunningGame.open(wish, self._pool, self._controller, self._outbox)
         except ValueError as error:
             self._place.close()
             return await self._complain("refused", str(error))
@@ -228,8 +241,13 @@ def _controls(space: ActionSpace) -> list[Control]:
             keys = control.keys or ((),) * len(control.options)
             kind, options = "choice", list(zip(control.options, keys, strict=True))
         described = [Option(name=name, keys=list(keys)) for name, keys in options]
-        controls.append(Control(name=control.name, kind=kind, options=described))
+        axis = _range(control) if isinstance(control, Axis) else None
+        controls.append(Control(name=control.name, kind=kind, options=described, axis=axis))
     return controls
+
+
+def _range(axis: Axis) -> AxisRange:
+    return AxisRange(kind=axis.kind, low=axis.low, high=axis.high, idle=axis.idle, turns=axis.turns)
 
 
 def _first_code(group: BaseExceptionGroup[Goodbye]) -> int:

@@ -1,4 +1,4 @@
-"""One player's game: the dream, and the real game under the same keys. It runs on the worker thread."""
+"""One player's game: the dream, and the real game under the same controls. It runs on the worker thread."""
 
 import dataclasses
 import time
@@ -10,14 +10,15 @@ from jaxtyping import UInt8
 
 from hallucade.games.base import Game
 from hallucade.games.registry import make_game
+from hallucade.play.controller import Controller, Held
 from hallucade.play.envelope import Envelope, Flag, codec_for, encode_picture
-from hallucade.play.keyboard import Held, Keyboard
+from hallucade.play.steering import Steering
 from hallucade.rollout import Prompt, Session, World
 from hallucade.samplers.base import Sampler
 
 
 class LiveGame:
-    """Frames one at a time, each under the keys that were held when its block began.
+    """Frames one at a time, each under what was held when its block began.
 
     Raises:
         ValueError: there is no such prompt, or the sampler's steps cannot be changed.
@@ -67,17 +68,17 @@ class LiveGame:
         self.start = self._begin()
         return self.start
 
-    def advance(self, keyboard: Keyboard) -> Envelope:
-        """Return the next frame; `keyboard` is read when a new block begins, and then at the last moment."""
+    def advance(self, controller: Controller) -> Envelope:
+        """Return the next frame; `controller` is read when a new block begins, and then at the last moment."""
         if not self._dreamed:
-            self._dream(keyboard.read())
+            self._dream(controller.read())
         began = time.monotonic()
         index = self._session.frame_index - len(self._dreamed) + 1
         real = None if self._real is None else self._real.act(self._row)[0]
         return self._envelope(self._dreamed.popleft(), real, began, index=index)
 
     def _dream(self, held: Held) -> None:
-        self._held, self._row = held, self.world.actions.from_keys(held.keys)
+        self._held, self._row = held, self._steering.row(held)
         began = time.monotonic()
         latents = self._session.advance(self._row)
         inferred = time.monotonic()
@@ -88,6 +89,7 @@ class LiveGame:
     def _begin(self) -> Envelope:
         began, prompt = time.monotonic(), self._session.prompt
         self._dreamed.clear()
+        self._steering = Steering(self.world.actions, self.world.frames_per_step)
         self._real: Game | None = None
         if self._simulator is not None and prompt.state is not None:
             self._real = self._simulator

@@ -1,7 +1,11 @@
 """What player and server say to each other; docs/play-protocol.md is generated from this file.
 
 The player sends JSON texts, the server JSON texts and binary frames. Keys travel as state, never as events: every
-``input`` lists all keys that are down, so that a lost or late message cannot leave a key stuck.
+``input`` lists all keys that are down, so that a lost or late message cannot leave a key stuck. So does a mouse: every
+``input`` says how far it moved in all, so that nothing is lost, counted twice or left turning.
+
+A version changes when an old player would be misunderstood. What is added leaves it as it is: new fields from the
+player may be left out, and players ignore what they do not know in a message from the server.
 """
 
 from collections.abc import Callable
@@ -14,9 +18,13 @@ MAX_MESSAGE_BYTES = 4096  # of a message from the player
 MAX_FPS = 240.0
 MAX_STEPS = 50
 MAX_KEYS = 16  # held at once
+MAX_AXES = 64  # named in one message
+MAX_TRAVEL = 1e9  # of one axis, in its own units
 CREDIT_WINDOW = 2  # frames on their way that the player has not acknowledged
 
-KeyCode = Annotated[str, Field(pattern=r"^[A-Za-z0-9]{1,24}$")]  # a browser's KeyboardEvent.code
+KeyCode = Annotated[str, Field(pattern=r"^[A-Za-z0-9]{1,24}$")]  # a browser's KeyboardEvent.code, or Mouse0 and so on
+Travel = Annotated[float, Field(ge=-MAX_TRAVEL, le=MAX_TRAVEL)]
+Axes = Annotated[dict[Annotated[str, Field(max_length=64)], Travel], Field(max_length=MAX_AXES)]
 Fps = Annotated[float, Field(ge=1, le=MAX_FPS)]
 Steps = Annotated[int, Field(ge=1, le=MAX_STEPS)]
 Seed = Annotated[int, Field(ge=0, le=2**31 - 1)]
@@ -57,7 +65,7 @@ class Open(Message):
 
 
 class Input(Message):
-    """All keys that are down now; on every change, and ten times a second."""
+    """All that is held now, and how far the mouse has come; on every change, and ten times a second."""
 
     type: Literal["input"] = "input"
     seq: Annotated[int, Field(ge=1, le=2**32 - 1)]
@@ -65,7 +73,11 @@ class Input(Message):
     time: Annotated[float, Field(ge=0, le=1e15)]
     """The player's clock in milliseconds, echoed by frames."""
     keys: Annotated[list[KeyCode], Field(max_length=MAX_KEYS)]
-    """KeyboardEvent.code values."""
+    """KeyboardEvent.code values; a mouse's buttons are Mouse0 (left), Mouse1 and Mouse2 (right)."""
+    values: Axes = Field(default={})
+    """Axes that are held and where, in their own units, clipped to their ranges; keys move those that are left out."""
+    moved: Axes = Field(default={})
+    """How far a mouse has moved delta axes since the socket opened, in their own units; those left out stood still."""
 
 
 class Ack(Message):
@@ -116,14 +128,20 @@ ErrorCode = Literal[
 ]
 
 
-class Status(Message):
+class Answer(Message):
+    """Base of every text message from the server; players ignore fields that a newer server added."""
+
+    model_config = ConfigDict(extra="ignore")
+
+
+class Status(Answer):
     """Where the server stands; sent on every change until ``ready``."""
 
     type: Literal["status"] = "status"
     phase: Phase
 
 
-class Option(Message):
+class Option(Answer):
     """One thing that a control can do, and the keys that do it."""
 
     name: str
@@ -131,15 +149,28 @@ class Option(Message):
     """Chords of KeyboardEvent.code joined by +; any of them does it."""
 
 
-class Control(Message):
+class AxisRange(Answer):
+    """What an axis does."""
+
+    kind: Literal["value", "delta"]
+    low: float
+    high: float
+    idle: float
+    """Where it is when nobody touches it."""
+    turns: Literal["left", "right", "up", "down"] | None
+    """Where a positive value turns the view."""
+
+
+class Control(Answer):
     """One column of a frame's action row."""
 
     name: str
     kind: Literal["button", "choice", "axis"]
     options: list[Option]
+    axis: AxisRange | None = None
 
 
-class Welcome(Message):
+class Welcome(Answer):
     """What can be played here; answers ``hello``, after warm-up."""
 
     type: Literal["welcome"] = "welcome"
@@ -158,7 +189,7 @@ class Welcome(Message):
     """Whether the real game runs beside the dream."""
 
 
-class Playing(Message):
+class Playing(Answer):
     """The game as it now stands; after ``open`` and after every control message that changed it."""
 
     type: Literal["playing"] = "playing"
@@ -170,7 +201,7 @@ class Playing(Message):
     real: bool
 
 
-class Stats(Message):
+class Stats(Answer):
     """The server's own figures, twice a second."""
 
     type: Literal["stats"] = "stats"
@@ -184,7 +215,7 @@ class Stats(Message):
     """Games running on this server."""
 
 
-class Error(Message):
+class Error(Answer):
     """What was wrong with a message; the socket stays open unless it happens too often."""
 
     type: Literal["error"] = "error"

@@ -23,10 +23,14 @@ INTRODUCTION = f"""\
 <!-- Generated from src/hallucade/play/protocol.py and envelope.py by `python -m hallucade.play.protocol_page`. -->
 
 A player opens a WebSocket at `/play` with the page's own `Origin`, says `hello`, waits for `welcome`, says `open`, and
-from then on sends the keys that are down and receives frames. Texts are JSON objects of at most
-{MAX_MESSAGE_BYTES} bytes; unknown fields, values of another type and numbers that are not finite are refused. Every
-frame must be acknowledged: at most {CREDIT_WINDOW} are on their way, and a newer frame replaces one that still waits,
-so that a slow player sees fewer frames but no old ones.
+from then on sends what is held and moved and receives frames. Texts are JSON objects of at most
+{MAX_MESSAGE_BYTES} bytes; from players, unknown fields, values of another type and numbers that are not finite are
+refused. Every frame must be acknowledged: at most {CREDIT_WINDOW} are on their way, and a newer frame replaces one that
+still waits, so that a slow player sees fewer frames but no old ones.
+
+The version changes when an old player would be misunderstood. What is added leaves it as it is: new fields from the
+player may be left out, and players ignore what they do not know in a message from the server. A server takes `values`
+and `moved` if the controls of its `welcome` have an `axis`.
 """
 FRAMES = f"""\
 Binary, little-endian: a header of {HEADER_BYTES} bytes, `controls` float32 values (the raw action row that led to the
@@ -85,6 +89,9 @@ def _kind(field: dict[str, Any], definitions: dict[str, Any]) -> str:
     if field["type"] == "array":
         most = f"up to {field['maxItems']}" if "maxItems" in field else "any number"
         return f"list of {most} of {_kind(field['items'], definitions)}"
+    if field["type"] == "object":
+        item = _kind(field["additionalProperties"], definitions)
+        return f"object of up to {field['maxProperties']} names, each with a {item}"
     bounds = [_number(field[key]) for key in ("minimum", "maximum") if key in field]
     notes = [" to ".join(bounds)] if bounds else []
     notes += [f"up to {field['maxLength']} characters"] if "maxLength" in field else []

@@ -3,8 +3,8 @@
 import asyncio
 import dataclasses
 
+from hallucade.play.controller import Controller
 from hallucade.play.envelope import Flag
-from hallucade.play.keyboard import Keyboard
 from hallucade.play.live_game import LiveGame
 from hallucade.play.outbox import Outbox
 from hallucade.play.pacer import Pacer
@@ -15,24 +15,24 @@ from hallucade.play.session_pool import SessionPool
 class RunningGame:
     """Built by ``open``; ``run`` never ends by itself."""
 
-    def __init__(self, game: LiveGame, pool: SessionPool, keyboard: Keyboard, outbox: Outbox, fps: float) -> None:
+    def __init__(self, game: LiveGame, pool: SessionPool, controller: Controller, outbox: Outbox, fps: float) -> None:
         self.dreamed = 0
         self.pacer = Pacer(fps)
-        self._game, self._pool, self._keyboard, self._outbox = game, pool, keyboard, outbox
+        self._game, self._pool, self._controller, self._outbox = game, pool, controller, outbox
         self._left: int | None = None  # frames before it pauses; None runs on
         self._going = asyncio.Event()
         self._going.set()
         outbox.offer(game.start)
 
     @classmethod
-    async def open(cls, wish: Open, pool: SessionPool, keyboard: Keyboard, outbox: Outbox) -> "RunningGame":
+    async def open(cls, wish: Open, pool: SessionPool, controller: Controller, outbox: Outbox) -> "RunningGame":
         """Start a game as the player wishes.
 
         Raises:
             ValueError: this model has no such prompt, or its steps are fixed.
         """
         game = await pool.compute(LiveGame, pool.world, wish.prompt, wish.seed, wish.steps)
-        opened = cls(game, pool, keyboard, outbox, wish.fps or pool.world.fps)
+        opened = cls(game, pool, controller, outbox, wish.fps or pool.world.fps)
         opened.pause(wish.paused)
         return opened
 
@@ -45,7 +45,7 @@ class RunningGame:
                 continue
             if self._left is not None:
                 self._go_on_for(self._left - 1)
-            frame = await self._pool.compute(self._game.advance, self._keyboard)
+            frame = await self._pool.compute(self._game.advance, self._controller)
             self.dreamed += 1
             self._outbox.offer(dataclasses.replace(frame, flags=frame.flags | Flag.LATE) if late else frame)
 

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
 
-from hallucade.play.keyboard import Keyboard
+from hallucade.play.controller import Controller
 from hallucade.play.live_game import LiveGame
 from hallucade.play.protocol import Phase
 from hallucade.rollout import World
@@ -97,6 +97,6 @@ class SessionPool:
 
 
 def _warm_up(world: World) -> None:
-    game, nobody = LiveGame(world), Keyboard()
+    game, nobody = LiveGame(world), Controller()
     for _ in range(WARM_UP_FRAMES * world.frames_per_step):
         game.advance(nobody)
