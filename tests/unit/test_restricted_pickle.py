@@ -199,6 +199,7 @@ HOSTILE = {
     "a missing item": b"\x80\x02h\x05.",
     "a dictionary without a value": b"\x80\x02}(K\x01u.",
     "a list as a key": b"\x80\x02}]K\x01s.",
+    "keys of one hash": pickle.dumps({2**61 - 1: 1, 2**62 - 2: 2}),
     "an endless integer": b"\x80\x02\x8b" + struct.pack("<i", 2**20) + b"\x7f" * 2**20 + b".",
     "an integer in digits": b"I" + b"9" * 10**5 + b"\n.",
     "a name as data": b"\x80\x02cnumpy\nndarray\n.",

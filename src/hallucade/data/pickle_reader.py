@@ -15,7 +15,7 @@ import numpy as np
 
 DEPTH = 32  # containers inside each other
 BOX, SCALAR = 256, 40  # bytes of memory that a container and a number take, roughly
-INTEGER = 4096  # bits of the largest integer
+INTEGER, KEY = 4096, 60  # bits of the largest integer, and of one that is a key
 
 
 class Refusal(Exception):
@@ -162,7 +162,9 @@ class PickleReader:
 
 
 def key_of(value: object) -> object:
-    """Return a key of a dictionary or set; hashing tuples of tuples would recurse without a bound.
+    """Return a key of a dictionary or set.
+
+    Hashing tuples of tuples would recurse without a bound, and integers of 61 bits and more can all be given one hash.
 
     Raises:
         Refusal: it is no number, text, or tuple of those.
@@ -170,6 +172,8 @@ def key_of(value: object) -> object:
     flat = cast("tuple[Any, ...]", value) if isinstance(value, tuple) else (value,)
     if not all(isinstance(part, str | bytes | int | float | complex | np.generic | None) for part in flat):
         raise Refusal("a key that is no number and no text")
+    if any(isinstance(part, int) and part.bit_length() > KEY for part in flat):
+        raise Refusal(f"a key of more than {KEY} bits")
     return cast("object", value)
 
 
