@@ -64,7 +64,7 @@ def estimate_alignment(actions: ActionSpace, runs: Sequence[Run]) -> Alignment:
     evidence = gather(signals_of(actions), runs)
     answers = _judge(evidence)
     loss, typical = _losses(evidence, answers)
-    parts = _shifted(loss, typical, evidence.part)
+    parts = _shifted_parts(loss, typical, evidence.part)
     lags = _likeliest(loss, evidence.part, typical, parts) if parts else _split(evidence, answers)
     if len(set(lags)) > 1:
         return Alignment(_by_part(actions, evidence, lags))
@@ -81,8 +81,12 @@ class _Answer:
     motion: Float64[np.ndarray, "n"]  # without what other controls explain
 
     @property
-    def certain(self) -> Bool[np.ndarray, "7"]:
-        return np.abs(self.response.t) >= CERTAIN
+    def certain(self) -> float:
+        """Motion for one unit of the signal, over all lags; 0 if it is not certain that there is any."""
+        response = self.response
+        if abs(response.steady) >= CERTAIN * response.steady_error:  # also where actions of two lags are mixed
+            return response.steady
+        return float(response.effect[np.abs(response.t) >= CERTAIN].sum())
 
     @property
     def strength(self) -> float:
@@ -106,11 +110,10 @@ def _losses(evidence: Evidence, answers: Sequence[_Answer]) -> tuple[Float64[np.
     """Return for each row how badly each lag fits, over all controls, and the lag that fits best."""
     loss = np.zeros((len(evidence), len(LAGS)))
     for answer in answers:
-        if not answer.certain.any():
+        if not answer.certain:
             continue
-        effect = answer.response.effect[answer.certain].sum()
         terms = evidence.terms[:, answer.signal] - evidence.terms[:, answer.signal].mean(axis=0)
-        error = (answer.motion[:, None] - effect * terms) ** 2
+        error = (answer.motion[:, None] - answer.certain * terms) ** 2
         loss += np.minimum(error / error.mean(axis=0).min(), OUTLIER)
     return loss, int(loss.sum(axis=0).argmin()) - REACH
 
@@ -123,6 +126,16 @@ def _shifted(loss: Float64[np.ndarray, "n 7"], typical: int, group: Int64[np.nda
     better = {name: _better_lag(loss[group == name], typical) for name in np.unique(group).tolist()}
     certain = {lag for lag, t in better.values() if t >= CERTAIN}
     return {name: lag for name, (lag, t) in better.items() if lag in certain and t >= LIKELY}
+
+
+def _shifted_parts(loss: Float64[np.ndarray, "n 7"], typical: int, part: Int64[np.ndarray, "n"]) -> dict[int, int]:
+    """Return the parts with another lag: each that is certain alone, and the neighbours that are most so together."""
+    spans = [range(low, high) for low in range(PARTS) for high in range(low + 1, PARTS + 1)]
+    better = {span: _better_lag(loss[np.isin(part, span)], typical) for span in spans}
+    best = max(spans, key=lambda span: better[span][1])
+    lag, t = better[best]
+    together = dict.fromkeys(best, lag) if t >= CERTAIN and len(best) < PARTS else {}
+    return together | _shifted(loss, typical, part)
 
 
 def _better_lag(loss: Float64[np.ndarray, "n 7"], typical: int) -> tuple[int, float]:

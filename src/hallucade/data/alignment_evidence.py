@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float64, Int64
 from hallucade.data.action_signals import Signal
 from hallucade.data.lag_response import REACH, lagged
 from hallucade.data.motion import Motion
+from hallucade.data.summary import spread
 from hallucade.shapes import ActionRows
 
 PARTS = 4  # equal parts of an episode that are compared with each other
@@ -21,6 +22,7 @@ BLOCK = 32  # successive rows that count as one observation
 JUMP = 0.25  # of `Motion.unlike`: from here on it is no motion but another scene
 CHANGES = 16  # times that a signal must change to tell anything
 TAIL = 0.005  # share at either end at which motion is clipped: a wrong flow is far off
+ROWS = 200_000  # at most, about: for memory; certainty comes long before
 RIDGE = 0.02  # of the number of rows
 TURN_SIGN = {"right": (0, 1), "left": (0, -1), "up": (1, 1), "down": (1, -1)}  # (column of `views`, sign)
 
@@ -77,8 +79,13 @@ class Evidence:
 
 
 def gather(signals: Sequence[Signal], runs: Sequence[Run]) -> Evidence:
-    """Lay out runs row by row, without the pairs across a missed cut and those that show a frame twice."""
+    """Lay out runs row by row, at most `ROWS`, without the pairs across a missed cut and those that show a frame twice.
+
+    Only whole runs are left out, evenly.
+    """
     runs = [run for run in runs if len(run.rows) > 2 * REACH]
+    total = sum(len(run.rows) for run in runs)
+    runs = [runs[i] for i in spread(len(runs), max(1, len(runs) * ROWS // max(1, total)))] if runs else []
     inner = slice(REACH, -REACH)
     series = [np.stack([signal.of(run.rows) for signal in signals], axis=1) for run in runs]
     terms = [lagged(s) for s in series]

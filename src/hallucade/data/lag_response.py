@@ -23,7 +23,13 @@ class Response:
     effect: Float64[np.ndarray, "7"]  # motion for one unit of the signal
     error: Float64[np.ndarray, "7"]  # standard error of the effect
     r2: Float64[np.ndarray, "7"]  # share of the motion's variance that this lag alone explains
+    steady_error: float  # standard error of `steady`
     rows: int  # pairs of frames used
+
+    @property
+    def steady(self) -> float:
+        """Motion for one unit held for long: the same where actions are shifted in a part of the data."""
+        return float(self.effect.sum())
 
     @property
     def t(self) -> Float64[np.ndarray, "7"]:
@@ -58,10 +64,12 @@ class LagModel:
         left = self.without_others(signal, motion) - x @ (inverse.T @ (self._x.T @ centred))
         scores = np.add.reduceat((self._x * left[:, None]) @ inverse, self._starts, axis=0)
         blocks = len(scores)
-        error = np.sqrt((scores**2).sum(axis=0) * blocks / max(1, blocks - 1))
+        few = blocks / max(1, blocks - 1)
+        error = np.sqrt((scores**2).sum(axis=0) * few)
+        steady_error = float(np.sqrt((scores.sum(axis=1) ** 2).sum() * few))
         effect = inverse.T @ (self._x.T @ centred)
         power = (x**2).sum(axis=0) * (centred @ centred)
-        return Response(effect, error, (x.T @ centred) ** 2 / (power + 1e-12), len(motion))
+        return Response(effect, error, (x.T @ centred) ** 2 / (power + 1e-12), steady_error, len(motion))
 
     def without_others(self, signal: int, motion: Float64[np.ndarray, "n"]) -> Float64[np.ndarray, "n"]:
         """Return the motion less what the other signals explain of it, where there are rows enough to tell."""
