@@ -37,7 +37,7 @@ def record_game(
     /,
     out: Path | None = None,
     frames: int = 200_000,
-    frame_size: int = 24,
+    frame_size: int | tuple[int, int] | None = None,
     bot: str = "mixture",
     episode_length: int = 600,
     seed: int = 0,
@@ -49,16 +49,17 @@ def record_game(
         game: a built-in game, or an environment: see `hallucade record` for a list.
         out: the store's folder; by default stores/GAME_SIZE.
         frames: at least so many; episodes are never cut short.
-        frame_size: pixels a side, 24 or 64 for example.
-        bot: who plays: good, weak, random_hold, idle, or mixture.
+        frame_size: pixels a side, or height and width; by default 24 for pong and 64 for maze.
+        bot: who plays: good, weak (both pong), wander (maze), random_hold, idle, or mixture.
         episode_length: actions in an episode.
         seed: the same seed gives the same store.
         resume: continue a recording that was interrupted, or make it longer.
     """
-    out = out or STORES / f"{game}_{frame_size}"
+    size = frame_size or (24 if game == "pong" else 64)
     config = RecordingConfig(
-        game=game, bot=bot, frame_size=frame_size, frames=frames, episode_length=episode_length, seed=seed
+        game=game, bot=bot, frame_size=size, frames=frames, episode_length=episode_length, seed=seed
     )
+    out = out or STORES / f"{game}_{size if isinstance(size, int) else 'x'.join(map(str, size))}"
     with counting(f"recording {game}") as progress:
         store = record_store(config, out, resume=resume, command=command_line(), progress=progress)
     _say_store(store, out)

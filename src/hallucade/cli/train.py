@@ -10,7 +10,7 @@ import tyro
 
 from hallucade.cli.data import STORES
 from hallucade.cli.parse import MARKERS
-from hallucade.data.store import EpisodeStore
+from hallucade.data.mixture import open_stores
 from hallucade.recipes.console import counting, say
 from hallucade.recipes.registry import RECIPES, find_recipe
 from hallucade.recipes.run_config import RunConfig
@@ -26,8 +26,9 @@ class Train:
     """Train a recipe; every number of it can be changed here, as in --model.widths 64 96."""
 
     config: Annotated[RunConfig, tyro.conf.arg(name="")]
-    store: Path | None = None
-    """Recorded play; by default stores/RECIPE, recorded first if it is not there."""
+    store: str | None = None
+    """Recorded play, or a mixture: a:2,b sees a twice as often, a:70%,b:30% by shares; by default stores/RECIPE,
+    recorded first if it is not there."""
     out: Path | None = None
     """The run's folder; by default runs/RECIPE."""
     resume: bool = False
@@ -39,7 +40,7 @@ def run_training(command: Train) -> None:
     config = command.config
     name = Path(config.recipe).stem
     if command.store is not None:
-        store = EpisodeStore(command.store)
+        store = open_stores(command.store)
     else:
         with counting(f"recording for {name}") as progress:
             store = find_or_record(config, STORES / name, progress)

@@ -9,6 +9,9 @@ import numpy as np
 from tyro.conf import Positional
 
 from hallucade.cli.parse import parse
+from hallucade.data.exporters.lerobot import export_lerobot
+from hallucade.data.journal import JOURNAL
+from hallucade.data.manifest import MANIFEST
 from hallucade.data.pictures import overlay_keys, write_video
 from hallucade.data.store import EpisodeStore
 from hallucade.evaluation.evaluate import evaluate as evaluate_world
@@ -16,7 +19,7 @@ from hallucade.evaluation.game_check.pong import PongCheckConfig
 from hallucade.evaluation.report import write_report
 from hallucade.games.bots import make_bot
 from hallucade.play.server import serve
-from hallucade.recipes.console import say, staged
+from hallucade.recipes.console import counting, say, staged
 from hallucade.recipes.demo import announce
 from hallucade.recipes.demo import demo as run_demo
 from hallucade.recipes.load import export as export_run
@@ -123,7 +126,11 @@ def export(source: Positional[Path], out: Positional[Path], /) -> None:
         source: a run folder: its weights, config and prompts go out; or a store: it becomes a LeRobot v3.0 dataset.
         out: a new folder; `hallucade play` and `hallucade evaluate` take an exported run as a run.
     """
-    say(f"exported: {export_run(source, out)}")
+    if (source / MANIFEST).is_file() and (source / JOURNAL).is_file():
+        with counting("exporting") as progress:
+            say(f"exported: {export_lerobot(EpisodeStore(source), out, progress=progress)}")
+    else:
+        say(f"exported: {export_run(source, out)}")
 
 
 def demo(folder: Path = RUNS / "demo", host: str = "127.0.0.1", port: int = 8000) -> None:

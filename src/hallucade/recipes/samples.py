@@ -12,17 +12,16 @@ from hallucade.rollout import World, dream
 from hallucade.training.trainer import Trainer
 
 SAMPLES = "samples"
+WIDTH = 160  # pixels of a shown frame, at least half of them
 
 
 class SampleVideos:
     """A trainer callback: dream held-out play with the averaged weights and write ``samples/step_N.mp4``."""
 
-    def __init__(
-        self, world: World, episodes: Sequence[Episode], prompt_frames: int, folder: Path, every: int, scale: int = 6
-    ) -> None:
+    def __init__(self, world: World, episodes: Sequence[Episode], prompt_frames: int, folder: Path, every: int) -> None:
         self.every = every
         self._world, self._episodes, self._prompt_frames = world, episodes, prompt_frames
-        self._folder, self._scale = folder, scale
+        self._folder, self._scale = folder, max(1, WIDTH // world.frame_size[1])
 
     def __call__(self, step: int, trainer: Trainer) -> None:
         with trainer.ema_weights():
@@ -31,7 +30,7 @@ class SampleVideos:
         write_mp4(self._folder / f"step_{step:08d}.mp4", video, self._world.fps)
 
 
-def real_and_dream(world: World, episodes: Sequence[Episode], prompt_frames: int, scale: int = 6) -> np.ndarray:
+def real_and_dream(world: World, episodes: Sequence[Episode], prompt_frames: int, scale: int) -> np.ndarray:
     """Dream episodes of equal length under their own actions; return pictures of real and dream rows, `t h w 3`."""
     p = prompt_frames
     prompts = [prompt_of(episode, p) for episode in episodes]

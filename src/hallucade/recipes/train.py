@@ -25,7 +25,7 @@ from hallucade.training.trainer import Callback, Trainer, TrainingResult
 
 PROMPT_COUNT = 16  # kept with the weights
 SAMPLED = 4  # shown in sample videos
-SAMPLE_FRAMES = 96
+SAMPLE_FRAMES = 96  # dreamed, where validation episodes are that long
 
 
 def find_or_record(config: RunConfig, path: Path, progress: Progress | None = None) -> EpisodeStore:
@@ -63,7 +63,7 @@ def train(
     torch.manual_seed(config.trainer.seed)  # of the fresh weights
     tokenizer = config.tokenizer.build()
     model = config.model.build(store.actions, tokenizer.latent_shape(*store.frame_size))
-    held_out = held_out_episodes(store, PROMPT_COUNT, config.prompt_frames + SAMPLE_FRAMES)
+    held_out = held_out_episodes(store, PROMPT_COUNT, shown_frames(store, config.prompt_frames))
     world = make_world(config, tokenizer, model)
     callbacks: list[Callback] = [
         KeepPrompts(run_folder, [prompt_of(episode, config.prompt_frames) for episode in held_out]),
@@ -111,6 +111,13 @@ def make_clips(config: RunConfig, store: EpisodeStore | Mixture) -> StagedClips:
         for stage in config.stages
     ]
     return StagedClips(config.stages, sources)
+
+
+def shown_frames(store: EpisodeStore | Mixture, prompt_frames: int) -> int:
+    """Return how many frames sample videos show: prompt and dream, no longer than the store's validation episodes."""
+    stores = [store] if isinstance(store, EpisodeStore) else store.stores
+    longest = min(max((part.episodes[i].frames for i in part.indices("validation")), default=0) for part in stores)
+    return max(prompt_frames + 1, min(prompt_frames + SAMPLE_FRAMES, longest))
 
 
 def held_out_episodes(store: EpisodeStore | Mixture, count: int, frames: int) -> list[Episode]:
