@@ -140,6 +140,13 @@ def test_a_view_that_does_not_move_is_undecided_and_said_so() -> None:
     assert "do not tell" in problem.what
 
 
+def test_actions_that_are_no_numbers_are_left_out() -> None:
+    run = simulated(2)
+    run.rows[40:60, 2] = np.nan
+    (group,) = estimate_alignment(ACTIONS, [run]).groups
+    assert (group.decision, group.frames) == ("aligned", 600 - 6 - 26)
+
+
 def test_play_without_variation_is_undecided() -> None:
     run = simulated(1)
     alignment = estimate_alignment(ACTIONS, [replace(run, rows=np.ones_like(run.rows))])

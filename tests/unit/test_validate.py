@@ -207,6 +207,18 @@ def test_damaged_episodes_are_reported_and_not_measured(tmp_path: Path) -> None:
     assert found.checked[2] == "motion: 320 pairs of frames in 2 episodes"
 
 
+def test_actions_that_are_no_numbers_are_no_evidence(tmp_path: Path) -> None:
+    store = view_store(tmp_path / "s", filmed(Scene()))
+    file = store.path / "shards/00000/actions.npy"
+    content = bytearray(file.read_bytes())
+    content[HEADER_BYTES + 16 : HEADER_BYTES + 20] = np.float32(np.inf).tobytes()
+    file.write_bytes(content)
+    found = validate_store(EpisodeStore(store.path), checksums=False)
+    assert found.failed
+    assert {p.episode for p in found.problems if p.severity == "error"} == {0}
+    assert found.alignment.groups[0].decision == "aligned"
+
+
 def test_what_an_importer_noted_is_a_warning(tmp_path: Path) -> None:
     store = store_of(tmp_path / "s", episodes_of(LENGTHS))
     store.episodes = (

@@ -109,7 +109,7 @@ def gather(signals: Sequence[Signal], runs: Sequence[Run]) -> Evidence:
         _blocks(parts),
     )
     usable = np.concatenate([_usable(run.motion)[inner] for run in runs])
-    return evidence.where(usable)
+    return evidence.where(usable & np.isfinite(evidence.terms).all(axis=(1, 2)))
 
 
 def _usable(motion: Motion) -> Bool[np.ndarray, "n"]:

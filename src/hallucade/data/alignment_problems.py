@@ -31,8 +31,8 @@ def _group_problems(group: GroupAlignment) -> Iterator[Problem]:
 def _turn_problems(group: GroupAlignment, control: ControlAlignment, episode: int | None) -> Iterator[Problem]:
     assert control.lag is not None
     if control.lag != 0:
-        partly = "partly " if "partly" in control.decision else ""
-        what = partly + _moves(group, f"the view that {control.control!r} turns", control.lag)
+        noun = f"the view that {control.control!r} turns{' at times' if 'partly' in control.decision else ''}"
+        what = _moves(group, noun, control.lag)
         yield Problem("error", episode, None, what, _remedy(control.lag))
     if control.inverted:
         what = f"in {group.where} {control.control!r} turns the view the other way than its `turns` says"

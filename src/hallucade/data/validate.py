@@ -60,7 +60,7 @@ def validate_store(
     good = [index for index in sample if index not in bad]
     pictures = max(record.frames for record in store.episodes) if full and len(store) else 16
     found = [*damaged, *_check_sample(store, good, pictures)]
-    unreadable = bad | {problem.episode for problem in found if problem.severity == "error" and problem.episode}
+    unreadable = bad | {p.episode for p in found if p.severity == "error" and p.episode is not None}
     pairs = None if full else max(1, min(MOTION_PAIRS, MOTION_BYTES // store.manifest.column("frames").row_bytes))
     spans = plan_spans(store, pairs, unreadable)
     runs = measure_spans(store, spans, None if progress is None else _stage(progress, "measuring motion"))
