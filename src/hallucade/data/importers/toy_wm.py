@@ -8,7 +8,7 @@ Action i was played on seeing frame i (toy-wm conditions frame i + 1 on it). The
 and the next begins, and a point is no end, so the recording is cut into episodes of equal length; where it was started
 anew, one episode has a jump in it.
 
-Source: src/datasets/pong1m.py and src/trainers/diffusion_forcing.py of wendlerc/toy-wm.
+Source: pong1m.py and diffusion_forcing.py of wendlerc/toy-wm.
 """
 
 from collections.abc import Sequence
