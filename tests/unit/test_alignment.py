@@ -96,7 +96,7 @@ def test_shifted_play_is_an_error_that_names_the_lag(panned: list[Run], frames: 
     moves = "before its action" if frames > 0 else "later than its action says"
     assert any("'yaw'" in what and moves in what for what in errors(alignment))
     (remedy,) = {p.remedy for p in alignment_problems(alignment) if "'yaw'" in p.what}
-    assert f"row i {'+' if frames > 0 else '-'} {abs(frames)}" in remedy
+    assert f"--delay {-frames}: row i belongs to frame i {'-' if frames > 0 else '+'} {abs(frames)}" in remedy
 
 
 def test_an_inverted_axis_is_an_error_of_that_axis_alone(panned: list[Run]) -> None:

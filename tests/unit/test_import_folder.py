@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from hallucade.data.importers.folder import FolderConfig, held
 from hallucade.data.importers.registry import guess_format
 from hallucade.data.pictures import write_mp4
 from hallucade.data.source import SourceError
+from hallucade.data.validate import validate_store
 
 
 @pytest.fixture(scope="session")
@@ -199,3 +201,25 @@ def test_a_table_shorter_than_the_video_is_told(copy: Path, tmp_path: Path) -> N
     store = collect(FolderConfig(path=str(copy)), tmp_path / "s").store
     assert store.episodes[-1].notes == ("the video has 61 frames and the table 30 rows: the rest is left out",)
     assert store.episodes[-1].frames == 30
+
+
+@pytest.mark.parametrize("rows", [-1, 2])
+def test_what_validation_advises_mends_a_shifted_and_inverted_recording(tmp_path: Path, rows: int) -> None:
+    for seed in range(0, 9, 3):
+        write_folder(tmp_path / "mine" / str(seed), seed)
+    for table in (tmp_path / "mine").rglob("*.csv"):
+        head, *lines = table.read_text().splitlines()
+        table.write_text("\n".join([head, *np.roll(lines, rows).tolist()]) + "\n")
+    for video in (tmp_path / "mine").rglob("*.mp4"):
+        if not video.with_suffix(".csv").is_file():
+            video.unlink()
+    layout = (tmp_path / "mine/0/play.yaml").read_text().replace("scale: -0.25", "scale: 0.25")
+    (tmp_path / "mine/play.yaml").write_text(layout)
+    source = FolderConfig(path=str(tmp_path / "mine"))
+    size = ConversionConfig(menus="keep")
+    wrong = validate_store(collect(source, tmp_path / "wrong", size).store)
+    remedies = " ".join(problem.remedy for problem in wrong.problems if problem.severity == "error")
+    assert f"--delay {-rows}" in remedies
+    assert "--invert pitch" in remedies
+    mended = collect(source, tmp_path / "right", replace(size, delay=-rows, invert=("pitch",))).store
+    assert not validate_store(mended).failed

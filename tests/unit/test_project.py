@@ -82,6 +82,8 @@ def test_every_direct_dependency_is_pinned_within_its_range():
     assert pins
     for text in PROJECT["dependencies"] + PROJECT["optional-dependencies"]["dev"]:
         requirement = Requirement(text)
+        if requirement.name == PROJECT["name"]:  # one of our own extras
+            continue
         pinned = pins[canonicalize_name(requirement.name)]
         assert requirement.specifier.contains(pinned), f"{requirement} is pinned to {pinned}"
 

@@ -24,6 +24,8 @@ STRETCH = 8  # successive rows that are compared as one
 OUTLIER = 9.0  # typical squared errors: a row counts for no more
 ROWS = 300  # at least, for a group of rows to be judged by itself
 
+EVERYWHERE = "all episodes"
+
 
 @dataclass(frozen=True)
 class ControlAlignment:
@@ -201,7 +203,7 @@ def _by_episode(
     actions: ActionSpace, evidence: Evidence, shifted: dict[int, int], typical: int
 ) -> tuple[GroupAlignment, ...]:
     usual = evidence.where(~np.isin(evidence.episode, list(shifted)))
-    groups = [_group(actions, usual, "all other episodes" if shifted else "all episodes", (), None)]
+    groups = [_group(actions, usual, "all other episodes" if shifted else EVERYWHERE, (), None)]
     for lag in sorted(set(shifted.values())):
         episodes = tuple(episode for episode, found in shifted.items() if found == lag)
         rows = evidence.where(np.isin(evidence.episode, episodes))

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from hallucade.data.alignment import Alignment, ControlAlignment, GroupAlignment
+from hallucade.data.alignment import EVERYWHERE, Alignment, ControlAlignment, GroupAlignment
 from hallucade.data.problem import Problem
 
 
@@ -25,7 +25,7 @@ def _group_problems(group: GroupAlignment) -> Iterator[Problem]:
         yield from (p for c in group.controls if not c.turns for p in _doubts(group, c))
     elif group.lag != 0 and "partly" not in group.decision:
         severity = "error" if group.lag < 0 else "warning"  # a late answer may be the game's own
-        yield Problem(severity, episode, None, _moves(group, "the picture", group.lag), _remedy(group.lag))
+        yield Problem(severity, episode, None, _moves(group, "the picture", group.lag), _remedy(group, group.lag))
 
 
 def _turn_problems(group: GroupAlignment, control: ControlAlignment, episode: int | None) -> Iterator[Problem]:
@@ -33,10 +33,11 @@ def _turn_problems(group: GroupAlignment, control: ControlAlignment, episode: in
     if control.lag != 0:
         noun = f"the view that {control.control!r} turns{' at times' if 'partly' in control.decision else ''}"
         what = _moves(group, noun, control.lag)
-        yield Problem("error", episode, None, what, _remedy(control.lag))
+        yield Problem("error", episode, None, what, _remedy(group, control.lag))
     if control.inverted:
         what = f"in {group.where} {control.control!r} turns the view the other way than its `turns` says"
-        yield Problem("error", episode, None, what, "change its sign in the importer, or `turns` in the action space")
+        remedy = f"import it again with --invert {control.control}, or correct what `turns` says"
+        yield Problem("error", episode, None, what, remedy)
 
 
 def _doubts(group: GroupAlignment, control: ControlAlignment) -> Iterator[Problem]:
@@ -52,5 +53,8 @@ def _moves(group: GroupAlignment, noun: str, lag: int) -> str:
     return f"in {group.where} {noun} moves {abs(lag)} {frames} {side}"
 
 
-def _remedy(lag: int) -> str:
-    return f"give frame i the action that row i {'+' if lag < 0 else '-'} {abs(lag)} has now, in the importer"
+def _remedy(group: GroupAlignment, lag: int) -> str:
+    right = f"row i belongs to frame i {'+' if lag > 0 else '-'} {abs(lag)}"
+    if group.where == EVERYWHERE:
+        return f"import it again with --delay {lag}: {right}"
+    return f"mend or leave out that part of the source: there, {right}"
