@@ -10,11 +10,25 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from hallucade.diffusion.schedules import TINY, NoiseSchedule, expand
+from hallucade.diffusion.schedules import TINY, NoiseSchedule, NoiseScheduleConfig, expand
 
 Target = Literal["x", "eps", "v", "flow", "edm"]
 LossSpace = Literal["x", "eps", "v", "flow"]
 SIGMA_DATA = 0.5  # EDM's standard deviation of the data
+
+
+def check_target(target: Target, schedule: NoiseScheduleConfig) -> None:
+    """Refuse a target that says nothing of the data somewhere on the schedule.
+
+    Raises:
+        ValueError: "eps" where level 1 is pure noise: the network sees exactly what it should predict, and x0 cannot be
+            solved for. Sampling starts there. Source: Lin et al. 2023, arXiv:2305.08891, section 3.2.
+    """
+    if target == "eps" and schedule.ends_in_pure_noise:
+        raise ValueError(
+            f"target 'eps' does not go with {schedule}: its level 1 is pure noise, which the noise tells nothing more "
+            "about; predict 'v', 'x' or 'flow', or choose LinearNoiseConfig without zero_terminal_snr"
+        )
 
 
 def predict_x0(target: Target, output: Tensor, noisy: Tensor, level: Tensor, schedule: NoiseSchedule) -> Tensor:

@@ -4,10 +4,12 @@ State is consumed: ``observe`` may update it in place under inference, so that a
 and returns a new one under autograd. Who wants two futures calls ``fork`` first.
 """
 
+import copy
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
@@ -65,6 +67,13 @@ class DiffusionModel(WorldModel[State]):
     schedule: NoiseSchedule
     latent_shape: tuple[int, ...]
     lead: int = 0
+    context_level: float = 0.0  # noise level that the model is told for latents that are given
+
+    def told(self, context_level: float) -> "DiffusionModel[State]":
+        """Return the same network, weights shared, that is told another noise level of what it is given."""
+        twin = copy.copy(self)
+        twin.context_level = context_level
+        return twin
 
     @abstractmethod
     def forward(
@@ -92,6 +101,16 @@ class DiffusionModel(WorldModel[State]):
         level: Float[Tensor, "b"],
     ) -> Float[Tensor, "b k *latent"]:
         """Predict x0 of the next block; `action` None is the learned "no action". Never changes `state`."""
+
+    def restore(
+        self,
+        latents: Float[Tensor, "b t *latent"],
+        levels: Float[Tensor, "b t"],
+        actions: Float[Tensor, "b n a"],
+        dropped: Bool[Tensor, "b n"] | None = None,
+    ) -> Float[Tensor, "b p *latent"]:
+        """Predict x0 as ``forward`` does, of a clip in which latents at level 0 are given, as a memory's are."""
+        return self(latents, torch.where(levels == 0, self.context_level, levels), actions, dropped)
 
     def velocity(
         self,

@@ -8,7 +8,7 @@ Sources: Peebles and Xie 2023 (arXiv:2212.09748), Chen et al. 2024, diffusion fo
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, cast
 
 import torch
@@ -16,8 +16,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from hallucade.actions import ActionSpace
-from hallucade.diffusion.schedules import RectifiedFlow, expand
-from hallucade.diffusion.targets import Target, input_scale, predict_x0
+from hallucade.diffusion.schedules import NoiseScheduleConfig, RectifiedFlowConfig, expand
+from hallucade.diffusion.targets import Target, check_target, input_scale, predict_x0
 from hallucade.models.base import DiffusionModel, LatentClip, WorldModelConfig
 from hallucade.nn.attention import Axis, KeysValues, SelfAttention, View
 from hallucade.nn.kv_cache import KVCache
@@ -56,6 +56,7 @@ class DiffusionTransformerConfig(WorldModelConfig):
     scaled_logits: bool = True  # divide attention logits by the root of the head size
     zero_init: bool = True  # blocks start as identity, the output as zero
     target: Target = "x"
+    schedule: NoiseScheduleConfig = field(default_factory=RectifiedFlowConfig)  # of training and of sampling
     context_level: float = 0.0  # noise level that the model is told for frames it has seen
 
     def __post_init__(self) -> None:
@@ -71,6 +72,7 @@ class DiffusionTransformerConfig(WorldModelConfig):
             )
         if not 0 <= self.context_level < 1:
             raise ValueError(f"context_level is {self.context_level}; it lies in [0, 1)")
+        check_target(self.target, self.schedule)
 
     def build(self, actions: ActionSpace, latent_shape: tuple[int, ...]) -> "DiffusionTransformer":
         return DiffusionTransformer(self, actions.features, latent_shape)
@@ -126,7 +128,8 @@ class DiffusionTransformer(DiffusionModel[TransformerMemory]):
                 f"frames of {height}x{width} do not divide by patch {config.patch}; choose a patch that divides both"
             )
         self.config, self.latent_shape = config, latent_shape
-        self.schedule = RectifiedFlow()
+        self.schedule = config.schedule.build()
+        self.context_level = config.context_level
         self.window = FrameWindow(config.window, config.sink)
         self.context = config.window
         self.rows = height // config.patch
@@ -184,14 +187,14 @@ class DiffusionTransformer(DiffusionModel[TransformerMemory]):
         return self.prefill(LatentClip(latent, actions))
 
     def observe(self, state: TransformerMemory, action: Action, latent: Latent) -> TransformerMemory:
-        levels = torch.full(latent.shape[:2], self.config.context_level, device=latent.device)
+        levels = torch.full(latent.shape[:2], self.context_level, device=latent.device)
         condition = self._condition(levels, self._leading(action))
         _, own = self._next(state, latent, levels, condition)
         caches = [cache.write(state.frames, new) for cache, new in zip(state.caches, own, strict=True)]
         return TransformerMemory(state.frames + 1, caches)
 
     def prefill(self, clip: LatentClip) -> TransformerMemory:
-        levels = torch.full(clip.latents.shape[:2], self.config.context_level, device=clip.latents.device)
+        levels = torch.full(clip.latents.shape[:2], self.context_level, device=clip.latents.device)
         condition = self._condition(levels, self._pressed(clip.actions, None))
         _, own = self._clip(clip.latents, levels, condition)
         tokens = self.positions.tokens if self.config.layout == "full" else 1

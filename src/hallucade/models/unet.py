@@ -4,15 +4,15 @@ The shape is DIAMOND's (Alonso et al. 2024, arXiv:2405.12399): past frames and t
 one picture; noise levels and actions enter through adaptive group norms. The state is a ring of frames and actions.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from hallucade.actions import ActionSpace
-from hallucade.diffusion.schedules import RectifiedFlow
-from hallucade.diffusion.targets import Target, input_scale, predict_x0
+from hallucade.diffusion.schedules import NoiseScheduleConfig, RectifiedFlowConfig
+from hallucade.diffusion.targets import Target, check_target, input_scale, predict_x0
 from hallucade.models.base import DiffusionModel, WorldModelConfig
 from hallucade.nn.level_features import LevelFeatures
 from hallucade.nn.unet import NORM_GROUPS, UNetBackbone
@@ -32,6 +32,7 @@ class UNetConfig(WorldModelConfig):
     condition_width: int = 128
     attention: bool = False  # self-attention at the lowest resolution
     target: Target = "x"
+    schedule: NoiseScheduleConfig = field(default_factory=RectifiedFlowConfig)  # of training and of sampling
     context_level: float = 0.0  # noise level that the model is told for frames it dreamed itself
 
     def __post_init__(self) -> None:
@@ -50,6 +51,7 @@ class UNetConfig(WorldModelConfig):
             raise ValueError(f"context is {self.context}; the U-Net needs at least one past frame")
         if not 0 <= self.context_level < 1:
             raise ValueError(f"context_level is {self.context_level}; it lies in [0, 1)")
+        check_target(self.target, self.schedule)
 
     def build(self, actions: ActionSpace, latent_shape: tuple[int, ...]) -> "UNet":
         return UNet(self, actions.features, latent_shape)
@@ -96,7 +98,8 @@ class UNet(DiffusionModel[FrameRing]):
             )
         self.config = config
         self.latent_shape = latent_shape
-        self.schedule = RectifiedFlow()
+        self.schedule = config.schedule.build()
+        self.context_level = config.context_level
         self.context = self.lead = config.context
         self.null_action = nn.Parameter(torch.zeros(action_features))
         self.level_features = LevelFeatures(LEVEL_FREQUENCIES)
@@ -148,7 +151,7 @@ class UNet(DiffusionModel[FrameRing]):
         if action is None:
             action = self.null_action.expand(noisy.shape[0], 1, -1)
         pressed = torch.cat([actions[:, 1:], action], 1)  # what led to the oldest frame is out of sight
-        context_level = torch.full_like(level, self.config.context_level)
+        context_level = torch.full_like(level, self.context_level)
         return self._predict(latents, context_level, pressed, noisy[:, 0], level).unsqueeze(1)
 
     def initial(self, latent: Float[Tensor, "b k *latent"]) -> FrameRing:
