@@ -10,11 +10,11 @@ import tiny_recipe
 from samples import csgo, dino_wm, folder, game_factory, lerobot, matrix_game, minerl, toy_wm, vpt
 from samples.scene import walk
 
+from hallucade.data.checks.validate import validate_store
 from hallucade.data.collect import collect
 from hallucade.data.conversion import ConversionConfig
 from hallucade.data.importers.registry import IMPORTERS, guess_format
 from hallucade.data.store import EpisodeStore
-from hallucade.data.validate import validate_store
 from hallucade.play.client import join
 from hallucade.play.server import serving
 from hallucade.recipes.load import load

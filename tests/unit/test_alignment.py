@@ -6,12 +6,12 @@ import pytest
 from moving_scene import ACTIONS, Scene, film, play
 
 from hallucade.actions import ActionSpace, Axis, Button
-from hallucade.data.action_signals import signals_of
-from hallucade.data.alignment import Alignment, ControlAlignment, estimate_alignment
-from hallucade.data.alignment_evidence import Run
-from hallucade.data.alignment_problems import alignment_problems
-from hallucade.data.lag_response import LAGS, REACH, LagModel, lagged
-from hallucade.data.motion import CELLS, Motion, measure_motion
+from hallucade.data.checks.action_signals import signals_of
+from hallucade.data.checks.alignment import Alignment, ControlAlignment, estimate_alignment
+from hallucade.data.checks.alignment_evidence import Run
+from hallucade.data.checks.alignment_problems import alignment_problems
+from hallucade.data.checks.lag_response import LAGS, REACH, LagModel, lagged
+from hallucade.data.checks.motion import CELLS, Motion, measure_motion
 from hallucade.data.recorder import RecordingConfig, record
 
 Change = Callable[[Run], Run]

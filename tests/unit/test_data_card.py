@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 from samples.folder import write_folder
 
+from hallucade.data.checks.problem import Problem
+from hallucade.data.checks.summary import summarise
 from hallucade.data.collect import collect
 from hallucade.data.conversion import ConversionConfig
 from hallucade.data.importers.folder import FolderConfig
-from hallucade.data.problem import Problem
 from hallucade.data.store import EpisodeStore
-from hallucade.data.summary import summarise
 from hallucade.evaluation.data_card import card_html, write_card
 
 

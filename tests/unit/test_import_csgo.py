@@ -25,13 +25,13 @@ from samples.csgo import (
 )
 from samples.damage import cuts, refusals
 
+from hallucade.data.checks.validate import validate_store
 from hallucade.data.collect import collect
 from hallucade.data.conversion import ConversionConfig
 from hallucade.data.importers.csgo import MOUSE_X, MOUSE_Y, CsgoConfig
 from hallucade.data.importers.registry import guess_format
 from hallucade.data.source import SourceError
 from hallucade.data.store import EpisodeStore
-from hallucade.data.validate import validate_store
 
 TWO, TEN, FAR = NAMES
 

@@ -11,13 +11,13 @@ from samples.folder import FPS, FRAMES, SIZE, write_folder
 from samples.scene import Walk
 
 from hallucade.actions import ActionSpace, Axis, Button
+from hallucade.data.checks.validate import validate_store
 from hallucade.data.collect import collect
 from hallucade.data.conversion import ConversionConfig
 from hallucade.data.importers.folder import FolderConfig, held
 from hallucade.data.importers.registry import guess_format
 from hallucade.data.pictures import write_mp4
 from hallucade.data.source import SourceError
-from hallucade.data.validate import validate_store
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,7 @@ from samples.minerl import write_minerl
 from samples.vpt import write_vpt
 
 from hallucade.config import Config
+from hallucade.data.checks.validate import validate_store
 from hallucade.data.collect import Read, Reader, collect
 from hallucade.data.conversion import ConversionConfig
 from hallucade.data.importers.game_factory import GameFactoryConfig
@@ -21,7 +22,6 @@ from hallucade.data.importers.minerl import MinerlConfig
 from hallucade.data.importers.registry import IMPORTERS, guess_format
 from hallucade.data.importers.vpt import VptConfig
 from hallucade.data.source import ImporterConfig
-from hallucade.data.validate import validate_store
 
 FRAMES = 160
 WRITERS: dict[type[ImporterConfig], Callable[..., object]] = {

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from moving_scene import Scene, film, play
 
-from hallucade.data.alignment_evidence import JUMP
-from hallucade.data.motion import CELLS, Motion, measure_motion
+from hallucade.data.checks.alignment_evidence import JUMP
+from hallucade.data.checks.motion import CELLS, Motion, measure_motion
 
 
 @pytest.mark.parametrize(("height", "width"), [(24, 24), (40, 56), (90, 160), (180, 320)])

@@ -8,14 +8,14 @@ from moving_scene import ACTIONS as VIEW
 from moving_scene import Scene, film, play
 
 from hallucade.actions import ActionSpace, Axis
+from hallucade.data.checks.motion_sample import plan_spans
+from hallucade.data.checks.summary import spread
+from hallucade.data.checks.validate import Problem, Validation, check_store, summarise, validate_store
 from hallucade.data.column import HEADER_BYTES
 from hallucade.data.episode import Episode
 from hallucade.data.journal import EpisodeRecord
 from hallucade.data.manifest import StoreColumn, StoreManifest, load_manifest, save_manifest
-from hallucade.data.motion_sample import plan_spans
 from hallucade.data.store import EpisodeStore
-from hallucade.data.summary import spread
-from hallucade.data.validate import Problem, Validation, check_store, summarise, validate_store
 from hallucade.data.writer import StoreWriter
 
 LENGTHS = [40, 25, 31, 28]

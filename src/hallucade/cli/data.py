@@ -11,18 +11,18 @@ import tyro
 from tyro.conf import Positional
 
 from hallucade.cli.parse import MARKERS, parse
+from hallucade.data.checks.problem import Problem
+from hallucade.data.checks.summary import summarise
+from hallucade.data.checks.validate import check_store, validate_store
 from hallucade.data.collect import Collection, collect, executor_of
 from hallucade.data.conversion import ConversionConfig
 from hallucade.data.environment import EnvironmentConfig
 from hallucade.data.importers.registry import IMPORTERS, guess_format
-from hallucade.data.problem import Problem
 from hallucade.data.ray_executor import RayExecutor
 from hallucade.data.recorder import RecordingConfig
 from hallucade.data.recorder import record as record_store
 from hallucade.data.source import ImporterConfig
 from hallucade.data.store import EpisodeStore
-from hallucade.data.summary import summarise
-from hallucade.data.validate import check_store, validate_store
 from hallucade.evaluation.data_card import facts, write_card
 from hallucade.games.environments import known_environments
 from hallucade.games.registry import known_games

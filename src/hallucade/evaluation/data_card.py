@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
+from hallucade.data.checks.problem import Problem
+from hallucade.data.checks.summary import Summary, action_counts, spread
 from hallucade.data.pictures import contact_sheet, overlay_keys
-from hallucade.data.problem import Problem
 from hallucade.data.store import EpisodeStore
-from hallucade.data.summary import Summary, action_counts, spread
 from hallucade.evaluation.page import figure, page, picture, video, write_whole
 
 SHEETS, SHEET_FRAMES, COLUMNS = 4, 16, 8  # episodes that are shown, and frames of each

@@ -6,8 +6,8 @@ import numpy as np
 from jaxtyping import Bool
 
 from hallucade.actions import ActionSpace, Choice
-from hallucade.data.alignment_evidence import JUMP, Run
-from hallucade.data.problem import Problem
+from hallucade.data.checks.alignment_evidence import JUMP, Run
+from hallucade.data.checks.problem import Problem
 
 ISOLATED = 3.0  # times that a jump stands out from the pairs beside it: fast motion has fast neighbours
 FROZEN = 0.005  # of the frames that must move: from here on copies are worth a warning

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from hallucade.actions import Axis
-from hallucade.data.alignment import Alignment, estimate_alignment
-from hallucade.data.alignment_problems import alignment_problems
-from hallucade.data.motion_checks import check_motion
-from hallucade.data.motion_sample import measure_spans, plan_spans
-from hallucade.data.problem import Problem
+from hallucade.data.checks.alignment import Alignment, estimate_alignment
+from hallucade.data.checks.alignment_problems import alignment_problems
+from hallucade.data.checks.motion_checks import check_motion
+from hallucade.data.checks.motion_sample import measure_spans, plan_spans
+from hallucade.data.checks.problem import Problem
+from hallucade.data.checks.summary import Summary, action_counts, episode_actions, sampled_actions, spread, summarise
 from hallucade.data.store import EpisodeStore
-from hallucade.data.summary import Summary, action_counts, episode_actions, sampled_actions, spread, summarise
 
 __all__ = ["Problem", "Summary", "Validation", "check_store", "summarise", "validate_store"]
 

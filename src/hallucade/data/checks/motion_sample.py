@@ -3,10 +3,10 @@
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
-from hallucade.data.alignment_evidence import PARTS, Run
-from hallucade.data.motion import Motion, measure_motion
+from hallucade.data.checks.alignment_evidence import PARTS, Run
+from hallucade.data.checks.motion import Motion, measure_motion
+from hallucade.data.checks.summary import spread
 from hallucade.data.store import EpisodeStore
-from hallucade.data.summary import spread
 
 SHORTEST = 48  # pairs a run: those at its ends have no neighbours at every lag
 CHUNK = 512  # frames measured at a time, for memory

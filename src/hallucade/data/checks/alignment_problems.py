@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
-from hallucade.data.alignment import EVERYWHERE, Alignment, ControlAlignment, GroupAlignment
-from hallucade.data.problem import Problem
+from hallucade.data.checks.alignment import EVERYWHERE, Alignment, ControlAlignment, GroupAlignment
+from hallucade.data.checks.problem import Problem
 
 
 def alignment_problems(alignment: Alignment) -> list[Problem]:

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
-from hallucade.data.action_signals import Signal
-from hallucade.data.lag_response import REACH, lagged
-from hallucade.data.motion import Motion
-from hallucade.data.summary import spread
+from hallucade.data.checks.action_signals import Signal
+from hallucade.data.checks.lag_response import REACH, lagged
+from hallucade.data.checks.motion import Motion
+from hallucade.data.checks.summary import spread
 from hallucade.shapes import ActionRows
 
 PARTS = 4  # equal parts of an episode that are compared with each other

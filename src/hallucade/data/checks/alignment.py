@@ -12,9 +12,9 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
 from hallucade.actions import ActionSpace
-from hallucade.data.action_signals import signals_of
-from hallucade.data.alignment_evidence import CHANGES, PARTS, Evidence, Run, gather
-from hallucade.data.lag_response import LAGS, REACH, LagModel, Response
+from hallucade.data.checks.action_signals import signals_of
+from hallucade.data.checks.alignment_evidence import CHANGES, PARTS, Evidence, Run, gather
+from hallucade.data.checks.lag_response import LAGS, REACH, LagModel, Response
 
 CERTAIN = 5.0  # standard errors from which an answer counts; dozens of controls and lags are tested
 LIKELY = 3.0  # standard errors that are enough for what is certain elsewhere
