@@ -7,7 +7,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all check bench setup browser clean
+.PHONY: help demo test test-all check bench setup browser extras clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -33,7 +33,7 @@ test: check browser
 	@echo "==> tests (without the slow ones)"
 	@$(BIN)/python -m pytest -m "not slow"
 
-test-all: check browser
+test-all: check browser extras
 	@echo "==> tests, the slow ones too"
 	@$(BIN)/python -m pytest
 
@@ -71,6 +71,12 @@ browser:
 	  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium; } >/dev/null 2>&1 \
 	    || echo "    failed; the browser test will be skipped"; \
 	else echo "==> no Chromium here: the browser test will be skipped"; fi
+
+# The environments that recording knows by name, and Ray; PointMaze draws through EGL.
+extras: $(READY)
+	@echo "==> installing games and Ray for the tests that need them"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[games,ray]' --constraint constraints.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps gym-pusht --constraint constraints.txt
 
 clean:
 	@echo "==> removing .venv, builds and caches"
