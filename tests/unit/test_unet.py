@@ -6,6 +6,7 @@ import pytest
 import torch
 from contracts.cases import ACTIONS, HEIGHT, WIDTH, build, clip
 
+from hallucade.diffusion.schedules import LinearNoiseConfig, RectifiedFlowConfig
 from hallucade.diffusion.targets import Target
 from hallucade.games.pong import PONG_ACTIONS
 from hallucade.models.unet import FrameRing, UNetConfig
@@ -91,10 +92,15 @@ def test_blocks_and_attention_start_as_the_identity_plus_a_constant_and_norms_as
     torch.testing.assert_close(normed.var(2, correction=0), torch.ones(2, 8), rtol=0, atol=1e-3)
 
 
+@pytest.mark.parametrize("schedule", [RectifiedFlowConfig(), LinearNoiseConfig()], ids=["flow", "linear"])
 @pytest.mark.parametrize("target", get_args(Target))
 @pytest.mark.parametrize("level", [0.0, 0.5, 1.0])
-def test_every_target_is_finite_at_every_level_forwards_and_backwards(target, level):
-    play, model = clip(5), build(UNetConfig(**SMALL, target=target))
+def test_every_target_is_finite_at_every_level_forwards_and_backwards(target, level, schedule):
+    if target == "eps" and schedule.ends_in_pure_noise:
+        with pytest.raises(ValueError, match="target 'eps' does not go with RectifiedFlowConfig"):
+            UNetConfig(**SMALL, target=target, schedule=schedule)
+        return
+    play, model = clip(5), build(UNetConfig(**SMALL, target=target, schedule=schedule))
     predicted = model(play.latents, torch.full((2, 5), level), play.actions)
     predicted.square().mean().backward()
     assert predicted.isfinite().all()
