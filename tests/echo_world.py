@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from hallucade.actions import ActionSpace
 from hallucade.games.pong import PONG_ACTIONS
 from hallucade.games.registry import make_game
 from hallucade.models.base import WorldModel
@@ -46,7 +47,7 @@ class EchoSamplerConfig(SamplerConfig):
 
 
 class EchoSampler:
-    """Paints one channel for each held option; row 0 holds the block count, the steps, and noise."""
+    """Paints the last three action features, a channel each; row 0 holds the block count, the steps, and noise."""
 
     def __init__(self, config: EchoSamplerConfig) -> None:
         self.config = config
@@ -54,7 +55,7 @@ class EchoSampler:
     def __call__(self, model: EchoModel, state: Tensor, action: Tensor, generators: Generators) -> Tensor:
         time.sleep(self.config.seconds)
         noise = normal((action.shape[0], model.block, *model.latent_shape), generators, torch.device("cpu"))
-        picture = action[:, :, :, None, None].expand_as(noise) * 2.0 - 1
+        picture = action[:, :, -3:, None, None].expand_as(noise) * 2.0 - 1
         picture = picture.clone()
         picture[:, :, :, 0, 0] = grey(state[:, None, None] + 1)
         picture[:, :, :, 0, 1] = grey(self.config.steps)
@@ -68,15 +69,25 @@ def grey(level: Any) -> Any:
 
 
 def echo_world(
-    height: int = 24, width: int = 24, *, game: str | None = "pong", block: int = 1, prompts: int = 3, **sampler: Any
+    height: int = 24,
+    width: int = 24,
+    *,
+    game: str | None = "pong",
+    actions: ActionSpace = PONG_ACTIONS,
+    block: int = 1,
+    prompts: int = 3,
+    **sampler: Any,
 ) -> World:
-    """Build a world of three prompts; with `game` they carry simulator states."""
-    starts = [_prompt(height, width, game, moves=i) for i in range(prompts)]
+    """Build a world of three prompts; with `game` they carry simulator states.
+
+    `actions` have three features or more.
+    """
+    starts = [_prompt(height, width, game, actions, moves=i) for i in range(prompts)]
     return World(
         tokenizer=PixelTokenizer(),
         model=EchoModel(height, width, block),
         sampler=EchoSamplerConfig(**sampler).build(),
-        actions=PONG_ACTIONS,
+        actions=actions,
         frame_size=(height, width),
         fps=30.0,
         game=game,
@@ -84,12 +95,14 @@ def echo_world(
     )
 
 
-def _prompt(height: int, width: int, game: str | None, moves: int) -> Prompt:
-    actions = np.zeros((3, 1), np.float32)
+def _prompt(height: int, width: int, game: str | None, space: ActionSpace, moves: int) -> Prompt:
+    actions = np.stack([space.idle] * 3)
     if game is None:
         return Prompt(np.full((4, height, width, 3), 40 * moves, np.uint8), actions)
-    simulator = make_game(game, height)
+    simulator = make_game(game, (height, width))
+    move = space.idle
+    move[0] = 1  # up, or forward
     for _ in range(moves):
-        simulator.act(np.array([UP], np.float32))
+        simulator.act(move)
     frames = [simulator.frame()] + [simulator.act(row)[0] for row in actions]
     return Prompt(np.stack(frames), actions, simulator.get_state())

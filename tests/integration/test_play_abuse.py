@@ -9,14 +9,15 @@ from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 import pytest
-from echo_world import UP, echo_world
+from echo_world import STAY, UP, echo_world
 from live_play import goodbye, paused_game, play, step
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidStatus
 
+from hallucade.games.maze import MAZE_ACTIONS
 from hallucade.play.client import join
 from hallucade.play.limits import Limits
-from hallucade.play.protocol import Ack, Error, Open, Pause, Reset, Set, Step
+from hallucade.play.protocol import Ack, Error, Input, Open, Pause, Reset, Set, Step
 from hallucade.play.server import serving
 
 
@@ -33,6 +34,9 @@ def server() -> Iterator[str]:
         '{"type": "fly"}',
         '{"type": "input", "seq": 1, "time": NaN, "keys": []}',
         '{"type": "input", "seq": 1, "time": 0, "keys": [999]}',
+        '{"type": "input", "seq": 1, "time": 0, "keys": [], "moved": {"yaw": Infinity}}',
+        '{"type": "input", "seq": 1, "time": 0, "keys": [], "moved": {"yaw": 1e99}}',
+        '{"type": "input", "seq": 1, "time": 0, "keys": [], "values": {"x": {}}}',
         '{"type": "ack", "frame": 77}',
         '{"type": "set", "steps": 51}',
         '{"type": "hello"}',
@@ -50,6 +54,56 @@ def test_a_bad_message_gets_a_typed_error_and_the_game_goes_on(server: str, text
     play(game())
 
 
+def test_axes_of_another_game_are_refused_and_nothing_of_that_message_counts(server: str) -> None:
+    async def game() -> None:
+        async with paused_game(server) as player:  # Pong has no axes
+            for axes in ({"moved": {"yaw": 1.0}}, {"values": {"move": 1.0}}):
+                await player.send(Input(seq=2**31, time=0.0, keys=["ArrowUp"], **axes))
+                refused = await player.receive(Error)
+                assert (refused.code, refused.detail.endswith("it takes: none")) == ("refused", True)
+            await player.send(Step())
+            assert (await player.frame()).row == (STAY,)
+            with pytest.raises(ValueError, match="no axis 'yaw'"):
+                await player.look(yaw=1.0)
+            assert (await step(player, UP)).row == (UP,)
+
+    play(game())
+
+
+def test_axes_before_the_welcome_are_refused(server: str) -> None:
+    async def game() -> None:
+        address = urlsplit(server).netloc
+        async with connect(f"ws://{address}/play", origin=f"http://{address}") as socket:
+            await socket.send(Input(seq=1, time=0.0, keys=[], moved={"yaw": 1.0}).model_dump_json())
+            assert json.loads(await socket.recv())["code"] == "wrong order"
+
+    play(game())
+
+
+def test_wild_mice_and_sticks_stay_within_the_game() -> None:
+    """The true game refuses rows that are out of range: one such row would end the game."""
+    extremes = (1e9, -1e9, 1e-300, -0.0, 14.9999999, 15.0000001, 7.5)
+    chance = random.Random(3)
+
+    async def game(url: str) -> None:
+        async with paused_game(url) as player:
+            for seq in range(1, 120):
+                axes = {
+                    name: {"yaw": chance.choice(extremes), "pitch": chance.choice(extremes)}
+                    for name in ("moved", "values")
+                }
+                await player.send(Input(seq=seq, time=0.0, keys=["ArrowLeft"], **axes))
+                await player.send(Step())
+                assert all(abs(value) <= 15 for value in (await player.frame()).row)
+            await player.send(Input(seq=1000, time=0.0, keys=[], moved={"yaw": 0.0, "pitch": 0.0}))
+            await player.send(Step(count=3))  # what is left of the last leap ends in the second frame
+            assert [(await player.frame()).row[-2:] for _ in range(3)][-1] == (0, 0)
+            assert not [message for message in player.heard if isinstance(message, Error)]
+
+    with serving(echo_world(24, 36, game="maze", actions=MAZE_ACTIONS)) as url:
+        play(game(url))
+
+
 @pytest.mark.parametrize(
     ("messages", "code"),
     [
@@ -57,10 +111,11 @@ def test_a_bad_message_gets_a_typed_error_and_the_game_goes_on(server: str, text
         (['{"type": "input", "seq": 1, "time": 0, "keys": []' + " " * 5000 + "}"], 1009),
         (['{"type": "fly"}'] * 21, 1008),
         (['{"type": "ack", "frame": 0}'] * 2000, 1008),
+        (['{"type": "input", "seq": 1, "time": 0, "keys": [], "moved": {"yaw": 1}}'] * 21, 1008),
         (['{"type": "hello", "protocol": 2}'], 4002),
         (['{"type": "hello", "token": "guess"}'], 1008),
     ],
-    ids=["binary", "oversized", "too many bad ones", "flood", "other version", "wrong token"],
+    ids=["binary", "oversized", "too many bad ones", "flood", "too many unknown axes", "other version", "wrong token"],
 )
 def test_abuse_ends_the_connection_with_its_code(server: str, messages: list[str | bytes], code: int) -> None:
     async def say(socket: ClientConnection) -> None:
@@ -81,6 +136,7 @@ def test_abuse_ends_the_connection_with_its_code(server: str, messages: list[str
 
 def test_a_thousand_mutated_messages_do_not_kill_the_worker() -> None:
     seeds = [m.model_dump() for m in (Open(), Set(steps=2), Reset(), Step(), Pause(paused=True), Ack(frame=1))]
+    seeds.append(Input(seq=1, time=0.0, keys=["KeyW"], moved={"yaw": 1.0}, values={"x": 0.5}).model_dump())
     values = [None, -1, 2**70, 1.5, "x", [], {}, True, "9" * 300, ["KeyW"] * 40, {"a": {"b": []}}]
     chance = random.Random(5)
 

@@ -18,6 +18,7 @@ from echo_world import DOWN, STAY, UP, EchoSampler, EchoSamplerConfig, echo_worl
 from live_play import KEYS, paused_game, play, step
 from websockets.asyncio.client import connect
 
+from hallucade.games.maze import MAZE_ACTIONS
 from hallucade.games.pong import PONG_ACTIONS
 from hallucade.games.registry import make_game
 from hallucade.models.unet import UNetConfig
@@ -145,6 +146,52 @@ def test_a_tap_shorter_than_a_frame_reaches_exactly_one_frame(server: str) -> No
             assert [frame.input_seq for frame in frames] == [released, released]
 
     play(game())
+
+
+def test_the_true_game_looks_where_the_mouse_and_the_stick_say() -> None:
+    world = echo_world(24, 36, game="maze", actions=MAZE_ACTIONS, block=2)
+    simulator = make_game("maze", (24, 36))
+    start = world.prompts[1].state.copy()
+
+    async def game(url: str) -> None:
+        async with paused_game(url, prompt=1) as player:
+            for _ in range(4):
+                await player.look(yaw=3.0, pitch=-1.5)
+            await player.send(Step(count=2))
+            frames = [await player.frame() for _ in range(2)]
+            assert [frame.row[-2:] for frame in frames] == [(6, -3)] * 2, "a block's frames share the movement"
+            await player.hold(yaw=-4.5)
+            newest = await player.press("KeyW", "ArrowRight", "ArrowUp")
+            await player.send(Step(count=2))
+            frames = [await player.frame() for _ in range(2)]
+            assert [frame.row for frame in frames] == [(1, 0, 0, 0, -4.5, 3)] * 2
+            assert frames[-1].input_seq == newest
+            await player.hold()
+            await player.press()
+            await player.send(Step(count=2))
+            still = [await player.frame() for _ in range(2)][-1]
+            for yaw, pitch, forward in [(6, -3, 0)] * 2 + [(-4.5, 3, 1)] * 2 + [(0, 0, 0)] * 2:
+                simulator.act(np.array([forward, 0, 0, 0, yaw, pitch], np.float32))
+            np.testing.assert_array_equal(still.images()[1], simulator.frame())
+
+    simulator.set_state(start)
+    with serving(world) as url:
+        play(game(url))
+
+
+def test_a_new_start_forgets_what_was_left_of_a_flick() -> None:
+    async def game(url: str) -> None:
+        async with paused_game(url) as player:
+            await player.look(yaw=25.0)
+            await player.send(Step())
+            assert (await player.frame()).row[-2] == 15
+            await player.send(Reset())
+            await player.frame()
+            await player.send(Step())
+            assert (await player.frame()).row[-2] == 0
+
+    with serving(echo_world(24, 36, game="maze", actions=MAZE_ACTIONS)) as url:
+        play(game(url))
 
 
 # --- controls ---------------------------------------------------------------------------------------------------------

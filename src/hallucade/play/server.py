@@ -21,7 +21,8 @@ from hallucade.play.protocol import MAX_MESSAGE_BYTES
 from hallucade.play.session_pool import SessionPool
 from hallucade.rollout import World
 
-PAGE = ("index.html", "style.css", "icon.svg", "app.js", "protocol.js", "screen.js", "pad.js", "hud.js")
+SCRIPTS = ("app.js", "axes.js", "gauges.js", "hud.js", "look.js", "pad.js", "protocol.js", "screen.js")
+PAGE = ("index.html", "style.css", "icon.svg", *SCRIPTS)
 MEDIA_TYPES = {"html": "text/html", "css": "text/css", "svg": "image/svg+xml", "js": "text/javascript"}
 SHUTDOWN_SECONDS = 3  # for sockets to close and tasks to end
 

@@ -1,25 +1,33 @@
 // Wires socket, screens, pad and measurements together; all state is what the server last said.
 
-import { connect } from "./protocol.js";
+import { arrange } from "./axes.js";
+import { Gauges } from "./gauges.js";
 import { Hud } from "./hud.js";
+import { Look } from "./look.js";
 import { Pad, belongsToControl } from "./pad.js";
+import { connect } from "./protocol.js";
 import { Screen } from "./screen.js";
 
 const HEARTBEAT_MS = 100;
 const RETRY_MS = 2000;
+const MOVE_MS = 8; // between messages while something moves; a mouse may have a thousand events a second
 const WAIT_TEXT = { loading: "Loading the model", "warming up": "Warming up", ready: "Starting" };
 const byId = (id) => document.getElementById(id);
 
 const dream = new Screen(byId("dream"));
 const real = new Screen(byId("real"));
 const hud = new Hud(document);
-const pad = new Pad(byId("pad"), inputChanged);
+const look = new Look(byId("glass"), byId("hint"), inputMoved);
+const gauges = new Gauges(inputMoved);
+const pad = new Pad(byId("pad"), byId("glass"), inputChanged);
 
 let connection = null;
 let opened = false; // whether this socket has a game
 let playing = null; // the server's last word on the game: prompt, seed, steps, fps, paused, real
 let prompts = 1;
 let seq = 1; // of the last input; the first says that no key is down
+let sentAt = 0; // milliseconds, of the last change
+let waiting = null; // timer of a movement that waits to be sent
 let hiddenPause = false; // paused because nobody could see it
 
 const handlers = {
@@ -32,7 +40,8 @@ const handlers = {
     document.title = world.game ? `${world.game} · hallucade` : "hallucade";
     byId("game").textContent = world.game ?? "";
     byId("game").hidden = !world.game;
-    pad.build(world.controls);
+    buildControls(world.controls);
+    document.documentElement.style.setProperty("--aspect", world.width / world.height);
     byId("steps").dataset.fixed = world.steps === null;
     open();
   },
@@ -57,11 +66,13 @@ const handlers = {
     const drawn = await Promise.all([dream.show(frame, dreamed), simulated && real.show(frame, simulated)]);
     if (!drawn[0]) return;
     pad.showApplied(frame.row);
+    gauges.showApplied(frame.row);
     hud.drawn(frame);
   },
   closed(code, reason) {
     showStatus("closed", "disconnected");
     setEnabled(false);
+    look.free();
     if (code === 1006 || code === 1012) {
       showOverlay("The server is away. Trying again", { busy: true });
       setTimeout(start, RETRY_MS);
@@ -75,6 +86,7 @@ function start() {
   seq = 1;
   opened = false;
   dream.shown = real.shown = 0;
+  buildControls([]); // axes may only be named after the welcome
   showOverlay("Connecting", { busy: true });
   connection = connect(handlers);
 }
@@ -86,14 +98,32 @@ function open() {
   hiddenPause = document.hidden;
 }
 
+function buildControls(controls) {
+  const axes = arrange(controls);
+  pad.build(controls, gauges.build(axes));
+  look.build(axes.view);
+  pad.needsCaughtMouse = () => look.possible && !look.caught;
+  byId("mouse").hidden = !look.possible;
+}
+
 function inputChanged(time) {
+  clearTimeout(waiting);
+  waiting = null;
+  sentAt = performance.now();
+  gauges.yieldTo(pad.pressed);
   seq += 1;
   hud.pressed(seq, time);
   sendInput(time);
 }
 
+function inputMoved(time) {
+  const early = sentAt + MOVE_MS - performance.now();
+  if (early <= 0) inputChanged(time);
+  else waiting ??= setTimeout(inputChanged, early, time);
+}
+
 function sendInput(time) {
-  connection.send({ type: "input", seq, time, keys: pad.pressed });
+  connection.send({ type: "input", seq, time, keys: pad.pressed, values: gauges.values, moved: look.totals });
 }
 
 function showGame(game) {
@@ -105,6 +135,7 @@ function showGame(game) {
   showSlider("steps", game.steps);
   hud.fps = game.fps;
   setEnabled(true);
+  if (game.paused) look.free(); // for the buttons
   const phase = game.paused ? "paused" : "playing";
   showStatus(phase, phase);
   if (game.paused) showOverlay("Paused", { paused: true });
@@ -141,6 +172,12 @@ function announce(text) {
   byId("announcer").textContent = text;
 }
 
+function setSensitivity(degrees) {
+  byId("sensitivity").value = degrees;
+  look.degrees = Number(byId("sensitivity").value);
+  byId("sensitivity-value").textContent = `${look.degrees.toFixed(2)}°/px`;
+}
+
 const commands = {
   pause: () => connection.send({ type: "pause", paused: !playing.paused }),
   step: () => connection.send({ type: "step", count: 1 }),
@@ -160,6 +197,12 @@ for (const name of ["steps", "fps"]) {
     byId(`${name}-value`).textContent = target.value;
     connection.send({ type: "set", [name]: Number(target.value) });
   });
+}
+byId("sensitivity").addEventListener("input", ({ target }) => {
+  localStorage.setItem("sensitivity", target.value);
+  setSensitivity(target.value);
+});
+for (const name of ["steps", "fps", "sensitivity"]) {
   byId(name).addEventListener("pointerup", () => byId(name).blur()); // dragged: the arrow keys are the game's again
 }
 addEventListener("keydown", (event) => {
@@ -178,5 +221,10 @@ document.addEventListener("visibilitychange", () => {
     connection.send({ type: "pause", paused: false });
   }
 });
+addEventListener("blur", (event) => gauges.releaseAll(event.timeStamp));
+addEventListener("beforeunload", (event) => {
+  if (look.caught) event.preventDefault(); // Control and W, held in a game, would close the page
+});
 setInterval(() => sendInput(performance.now()), HEARTBEAT_MS);
+setSensitivity(localStorage.getItem("sensitivity") ?? look.degrees);
 start();

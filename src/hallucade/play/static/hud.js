@@ -1,6 +1,6 @@
-// What the player feels, measured where it is felt: frames drawn, and the time from a key press to the frame that obeys it.
+// What the player feels, measured where it is felt: frames drawn, and the time from an input to the frame that obeys it.
 
-const PRESSES = 200; // that percentiles are taken over
+const PRESSES = 200; // keys and movements that percentiles are taken over
 const INTERVALS = 120; // that the sparkline shows
 
 export class Hud {

@@ -2,11 +2,15 @@
 
 import { CODEC_JPEG } from "./protocol.js";
 
+const WHOLE = 3; // from this scale on, all pixels of the picture get the same size; below, scaling is smooth
+
 export class Screen {
   constructor(canvas) {
     this.canvas = canvas;
     this.context = canvas.getContext("2d", { alpha: false });
     this.shown = 0; // number of the newest frame on the canvas
+    this.room = canvas.closest(".room");
+    new ResizeObserver(() => this.#fit()).observe(this.room);
   }
 
   // Resolves to whether the picture was drawn.
@@ -29,8 +33,19 @@ export class Screen {
       this.canvas.width = frame.width;
       this.canvas.height = frame.height;
       this.image = this.context.createImageData(frame.width, frame.height);
+      this.#fit();
     }
     return true;
+  }
+
+  #fit() {
+    const glass = getComputedStyle(this.canvas.parentElement);
+    const frame = parseFloat(glass.paddingLeft) + parseFloat(glass.borderLeftWidth);
+    const room = Math.max(0, this.room.clientWidth - 2 * frame);
+    const scale = (room * devicePixelRatio) / this.canvas.width;
+    const whole = scale >= WHOLE;
+    this.canvas.style.width = `${whole ? (Math.floor(scale) * this.canvas.width) / devicePixelRatio : room}px`;
+    this.canvas.toggleAttribute("data-smooth", !whole);
   }
 
   #withAlpha(frame, rgb) {
