@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from hallucade.data.restricted_pickle import load_npy, load_pickle, load_torch
+from hallucade.data.importers.restricted_pickle import load_npy, load_pickle, load_torch
 from hallucade.data.source import SourceError
 
 DATA: dict[str, Any] = {

@@ -10,7 +10,7 @@ from typing import Any, cast
 import numpy as np
 import torch
 
-from hallucade.data.restricted_pickle import load_torch
+from hallucade.data.importers.restricted_pickle import load_torch
 from hallucade.data.source import FrameReader, Picture, SourceError, frames_of
 
 AUX = 54  # numbers in frame_i_xaux: three past actions, each with health, ammunition and team

@@ -24,7 +24,7 @@ from jaxtyping import Float64, Int64
 from hallucade.actions import ActionSpace
 from hallucade.data.importers.dino_wm_episodes import as_array, video_of
 from hallucade.data.importers.dino_wm_worlds import WORLDS, World, axes_of, world_of
-from hallucade.data.restricted_pickle import load_pickle, load_torch
+from hallucade.data.importers.restricted_pickle import load_pickle, load_torch
 from hallucade.data.source import ForeignEpisode, ImporterConfig, SourceError
 
 PARTS = {"train": "train", "val": "validation"}

@@ -7,7 +7,7 @@ from typing import Any, cast
 import numpy as np
 import torch
 
-from hallucade.data.restricted_pickle import load_torch
+from hallucade.data.importers.restricted_pickle import load_torch
 from hallucade.data.source import FrameReader, Picture, SourceError
 from hallucade.data.video import probe, video_frames
 

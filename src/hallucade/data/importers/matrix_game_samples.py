@@ -15,7 +15,7 @@ from pydantic import Field
 
 from hallucade.data.importers.foreign_json import ForeignModel, parse_json, read_bytes
 from hallucade.data.importers.parquet import ParquetFile
-from hallucade.data.restricted_pickle import load_npy
+from hallucade.data.importers.restricted_pickle import load_npy
 from hallucade.data.source import SourceError
 from hallucade.data.video import REMEDY
 

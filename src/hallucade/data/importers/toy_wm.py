@@ -19,7 +19,7 @@ from typing import ClassVar, cast
 import numpy as np
 
 from hallucade.actions import ActionSpace
-from hallucade.data.restricted_pickle import load_npy
+from hallucade.data.importers.restricted_pickle import load_npy
 from hallucade.data.source import ForeignEpisode, ImporterConfig, SourceError, frames_of
 from hallucade.games.pong import PONG_ACTIONS
 

@@ -16,8 +16,8 @@ from typing import IO, Any, cast
 import numpy as np
 import torch
 
-from hallucade.data.pickle_arrays import NUMPY, checked_shape
-from hallucade.data.pickle_reader import Call, Name, PickleReader, Refusal
+from hallucade.data.importers.pickle_arrays import NUMPY, checked_shape
+from hallucade.data.importers.pickle_reader import Call, Name, PickleReader, Refusal
 from hallucade.data.source import SourceError
 
 LIMIT = 2**32  # bytes of memory that the content of one file may take

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from hallucade.data.pickle_reader import DEPTH, Box, Call, Name, PickleReader, Refusal, Unfinished
+from hallucade.data.importers.pickle_reader import DEPTH, Box, Call, Name, PickleReader, Refusal, Unfinished
 
 DTYPE = re.compile(r"[|<>=]?(?:\?|b1|[iu][1248]|f(?:2|4|8|16)|c(?:8|16|32)|[SU][1-9]\d{0,4}|O8?|O4)")
 
