@@ -1,12 +1,14 @@
-"""Which noise levels training sees."""
+"""Which noise levels training sees, and the integer timesteps by which public models name them."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from hallucade.config import Config
+from hallucade.diffusion.schedules import TIMESTEPS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,13 +16,19 @@ class LevelConfig(Config):
     """Distribution of training noise levels on [0, 1]."""
 
     pure_noise_share: float = 0.0  # share of levels set to exactly 1, where one-step sampling starts
+    per: Literal["frame", "clip"] = "frame"  # independent levels in one clip, or one level for all of its frames
 
     def __post_init__(self) -> None:
         if not 0 <= self.pure_noise_share <= 1:
             raise ValueError(f"pure_noise_share is {self.pure_noise_share}; it is a share between 0 and 1")
 
     def draw(self, shape: tuple[int, ...], generator: torch.Generator) -> Float[Tensor, "*shape"]:
-        """Draw independent levels on the generator's device."""
+        """Draw levels on the generator's device; the first axis of `shape` counts clips."""
+        if self.per == "clip":
+            return self._share(shape[:1] + (1,) * (len(shape) - 1), generator).expand(shape)
+        return self._share(shape, generator)
+
+    def _share(self, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
         levels = self._draw(shape, generator)
         if self.pure_noise_share == 0:
             return levels
@@ -51,3 +59,19 @@ class LogitNormalLevels(LevelConfig):
 
     def _draw(self, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
         return torch.sigmoid(torch.randn(shape, generator=generator, device=generator.device) * self.std + self.mean)
+
+
+def level_of_timestep(timestep: Tensor, timesteps: int = TIMESTEPS) -> Tensor:
+    """Return the level of timestep 0 .. `timesteps` - 1 of a discrete-time model: ``(t + 1) / T``.
+
+    The last timestep is level 1; level 0, data, has no timestep and would be number -1.
+    """
+    return (timestep.float() + 1) / timesteps
+
+
+def timestep_of_level(level: Tensor, timesteps: int = TIMESTEPS) -> Tensor:
+    """Return what a discrete-time network is told for `level`: ``T s - 1``, and 0 for anything cleaner.
+
+    Between two timesteps it is fractional, as sinusoidal features may be.
+    """
+    return (level * timesteps - 1).clamp_min(0)

@@ -1,7 +1,73 @@
 """Loss weights over pixels and noise levels."""
 
+from dataclasses import dataclass
+
+import torch
 from jaxtyping import Float
 from torch import Tensor
+
+from hallucade.config import Config
+from hallucade.diffusion.schedules import NoiseSchedule
+from hallucade.diffusion.targets import LossSpace, loss_scale
+from hallucade.diffusion.timesteps import LevelConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class LevelWeightConfig(Config):
+    """How much a frame counts for its noise level, beside what the loss space makes of it."""
+
+    def weight(self, space: LossSpace, level: Tensor, schedule: NoiseSchedule) -> Tensor:
+        """Return the factor on the squared error in `space`, one a level."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, kw_only=True)
+class EqualWeight(LevelWeightConfig):
+    """Each level counts for its error in the loss space."""
+
+    def weight(self, space: LossSpace, level: Tensor, schedule: NoiseSchedule) -> Tensor:
+        return torch.ones_like(level)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MinSNRWeight(LevelWeightConfig):
+    """Min-SNR: the squared error in x0 counts ``min(SNR, gamma)``, SNR = (alpha / sigma)^2 of each frame's own level.
+
+    The error in another space is a multiple of the error in x0 (`loss_scale`), and the weight there is min(SNR, gamma)
+    over that multiple. Where alpha^2 + sigma^2 = 1:
+
+    - x: min(SNR, gamma)
+    - eps: min(SNR, gamma) / SNR
+    - v: min(SNR, gamma) / (SNR + 1)
+    - flow: min(SNR, gamma) / (sqrt(SNR) + 1)^2, on any schedule
+
+    So the loss is the same in each space, and the choice of space makes no difference. What the network predicts makes
+    none either: the error is taken after conversion to x0. Pure noise counts nothing: prefer `EqualWeight` for models
+    that sample in one step. Source: Hang et al. 2023, arXiv:2303.09556, section 3.4.
+    """
+
+    gamma: float = 5.0
+
+    def __post_init__(self) -> None:
+        if self.gamma <= 0:
+            raise ValueError(f"gamma is {self.gamma}; it must be positive, 5 in the paper")
+
+    def weight(self, space: LossSpace, level: Tensor, schedule: NoiseSchedule) -> Tensor:
+        scale = loss_scale(space, level, schedule)
+        return schedule.snr(level).clamp(max=self.gamma) / scale.clamp_min(torch.finfo(scale.dtype).tiny)
+
+
+def check_weight(weight: LevelWeightConfig, levels: LevelConfig) -> None:
+    """Refuse a weight that counts nothing where training is asked to look.
+
+    Raises:
+        ValueError: min-SNR with a share of pure noise.
+    """
+    if isinstance(weight, MinSNRWeight) and levels.pure_noise_share > 0:
+        raise ValueError(
+            f"pure_noise_share is {levels.pure_noise_share}, but min-SNR gives pure noise no weight; "
+            "set the share to 0, or level_weight to EqualWeight"
+        )
 
 
 def motion_weight(

@@ -11,9 +11,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from hallucade.diffusion.schedules import NoiseSchedule
 from hallucade.diffusion.targets import LossSpace, loss_scale
 from hallucade.diffusion.timesteps import LevelConfig, LogitNormalLevels
-from hallucade.diffusion.weighting import motion_weight
+from hallucade.diffusion.weighting import EqualWeight, LevelWeightConfig, check_weight, motion_weight
 from hallucade.models.base import DiffusionModel, LatentClip
 from hallucade.objectives.base import ObjectiveConfig
 from hallucade.shapes import Scalar
@@ -25,6 +26,7 @@ class DiffusionForcingConfig(ObjectiveConfig):
 
     levels: LevelConfig = field(default_factory=LogitNormalLevels)
     loss_space: LossSpace = "v"
+    level_weight: LevelWeightConfig = field(default_factory=EqualWeight)
     clean_share: float = 0.5  # share of clips whose first frames, up to a random one, are (nearly) clean context
     context_noise: float = 0.1  # those frames' levels are uniform on [0, context_noise]
     motion_weight: float = 0.0  # additional weight on pixels that move
@@ -36,6 +38,7 @@ class DiffusionForcingConfig(ObjectiveConfig):
                 raise ValueError(f"{name} is {getattr(self, name)}; it lies between 0 and 1")
         if self.motion_weight < 0:
             raise ValueError(f"motion_weight is {self.motion_weight}; use 0 for none, or more")
+        check_weight(self.level_weight, self.levels)
 
     def build(self) -> "DiffusionForcing":
         return DiffusionForcing(self)
@@ -63,7 +66,7 @@ class DiffusionForcing:
         error = (predicted - x0[:, lead:]).square()
         if self.config.motion_weight > 0:
             error = error * self._motion(x0)[:, lead:]
-        per_frame = error.flatten(2).mean(2) * loss_scale(self.config.loss_space, levels[:, lead:], model.schedule)
+        per_frame = error.flatten(2).mean(2) * self._scale(levels[:, lead:], model.schedule)
         grade = graded[:, lead:].to(per_frame.dtype)
         return {"denoising": (per_frame * grade).sum() / grade.sum().clamp_min(1)}
 
@@ -75,6 +78,11 @@ class DiffusionForcing:
         context = clean & (torch.arange(t) < split)
         quiet = torch.rand((b, t), generator=generator) * self.config.context_noise
         return torch.where(context, quiet, levels), (~context).float()
+
+    def _scale(self, levels: Float[Tensor, "b t"], schedule: NoiseSchedule) -> Float[Tensor, "b t"]:
+        """Return the weight of each frame's squared error in x0, from its own level."""
+        space = self.config.loss_space
+        return loss_scale(space, levels, schedule) * self.config.level_weight.weight(space, levels, schedule)
 
     def _motion(self, x0: Float[Tensor, "b t c h w"]) -> Float[Tensor, "b t 1 h w"]:
         weight = motion_weight(x0, self.config.motion_weight)

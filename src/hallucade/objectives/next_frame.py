@@ -17,7 +17,7 @@ from torch import Tensor
 from hallucade.diffusion.schedules import expand
 from hallucade.diffusion.targets import LossSpace, loss_scale
 from hallucade.diffusion.timesteps import LevelConfig, LogitNormalLevels
-from hallucade.diffusion.weighting import motion_weight
+from hallucade.diffusion.weighting import EqualWeight, LevelWeightConfig, check_weight, motion_weight
 from hallucade.models.base import DiffusionModel, LatentClip
 from hallucade.objectives.base import ObjectiveConfig
 from hallucade.shapes import Scalar
@@ -29,6 +29,7 @@ class NextFrameConfig(ObjectiveConfig):
 
     levels: LevelConfig = field(default_factory=LogitNormalLevels)
     loss_space: LossSpace = "v"
+    level_weight: LevelWeightConfig = field(default_factory=EqualWeight)
     context_noise: float = 0.1  # level of the context, uniform on [0, context_noise], one a clip
     own_frames: bool = True  # the context of later frames holds predictions instead of true frames
     through_time: bool = False  # gradients flow through these predictions: later errors teach earlier frames
@@ -42,6 +43,7 @@ class NextFrameConfig(ObjectiveConfig):
                 raise ValueError(f"{name} is {getattr(self, name)}; it lies between 0 and 1")
         if self.motion_weight < 0:
             raise ValueError(f"motion_weight is {self.motion_weight}; use 0 for none, or more")
+        check_weight(self.level_weight, self.levels)
         if self.tolerance is not None and self.tolerance <= 0:
             raise ValueError(f"tolerance is {self.tolerance}; it must be positive, or None for any error")
 
@@ -104,5 +106,6 @@ class NextFrame:
         error = (predicted - x0).square()
         if self.config.motion_weight > 0:
             error = error * motion_weight(window, self.config.motion_weight)[:, 0]
-        scale = loss_scale(self.config.loss_space, levels[:, -1], model.schedule)
+        space, level = self.config.loss_space, levels[:, -1]
+        scale = loss_scale(space, level, model.schedule) * self.config.level_weight.weight(space, level, model.schedule)
         return predicted, (error.flatten(1).mean(1) * scale).mean()
