@@ -10,7 +10,8 @@ import torch
 from hallucade.actions import ActionSpace, Button, Choice
 from hallucade.config import Config
 from hallucade.models.base import LatentClip
-from hallucade.models.diffusion_transformer import DiffusionTransformerConfig, TransformerMemory, toy_wm
+from hallucade.models.diffusion_transformer import DiffusionTransformerConfig, TransformerMemory
+from hallucade.models.toy_wm import toy_wm
 
 PONG = ActionSpace(choices=(Choice(name="move", options=("stay", "up", "down")),))
 SMALL = DiffusionTransformerConfig(width=24, heads=2, depth=2, window=5)

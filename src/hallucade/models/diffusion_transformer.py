@@ -7,21 +7,23 @@ The two admit exactly the same frames (`FrameWindow`) and agree.
 Sources: Peebles and Xie 2023 (arXiv:2212.09748), Chen et al. 2024, diffusion forcing (arXiv:2407.01392).
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, cast
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from hallucade.actions import ActionSpace
 from hallucade.diffusion.schedules import NoiseScheduleConfig, RectifiedFlowConfig, expand
 from hallucade.diffusion.targets import Target, check_target, input_scale, predict_x0
 from hallucade.models.base import DiffusionModel, LatentClip, WorldModelConfig
-from hallucade.nn.attention import Axis, KeysValues, SelfAttention, View
-from hallucade.nn.kv_cache import KVCache
-from hallucade.nn.modulation import LevelEmbedding, Modulation, modulate
+from hallucade.nn.action_injection import InjectionConfig, JoinedInjectionConfig
+from hallucade.nn.attention import Axis, SelfAttention, View
+from hallucade.nn.block_cache import BlockCache, BlockKeys
+from hallucade.nn.level_embedding import LevelEmbeddingConfig
+from hallucade.nn.modulation import Modulation, modulate
 from hallucade.nn.norm import Norm, build_norm
 from hallucade.nn.patch import PatchEmbedding, PatchOutput, Stem
 from hallucade.nn.positions import Positions, TokenPositions
@@ -46,8 +48,10 @@ class DiffusionTransformerConfig(WorldModelConfig):
     layout: Literal["factorised", "full"] = "factorised"
     positions: Positions = "axial"
     rope_base: float = 10_000.0
+    learned_positions: bool = False  # vectors added to patches, and to frames before the first layer through time
     stem: Stem = "linear"
     stem_kernel: int = 3  # pixels, of a conv stem
+    stem_norm: bool = True  # group norms in a conv stem
     registers: int = 0  # learned extra tokens a frame
     mlp_ratio: float = 3.0
     mlp_bias: bool = False
@@ -55,6 +59,10 @@ class DiffusionTransformerConfig(WorldModelConfig):
     qk_norm: bool = True
     scaled_logits: bool = True  # divide attention logits by the root of the head size
     zero_init: bool = True  # blocks start as identity, the output as zero
+    level: LevelEmbeddingConfig = field(default_factory=LevelEmbeddingConfig)
+    injection: InjectionConfig = field(default_factory=JoinedInjectionConfig)  # where actions enter a block
+    action_hidden: bool = False  # a layer and a SiLU between an action and its vector
+    no_action: Literal["learned", "zero"] = "learned"  # the vector of a clip's first frame, and of dropped actions
     target: Target = "x"
     schedule: NoiseScheduleConfig = field(default_factory=RectifiedFlowConfig)  # of training and of sampling
     context_level: float = 0.0  # noise level that the model is told for frames it has seen
@@ -65,10 +73,11 @@ class DiffusionTransformerConfig(WorldModelConfig):
             raise ValueError(
                 f"depth is {self.depth}; the {self.layout} layout needs a block for space and one for time"
             )
-        if self.width % self.heads or self.width // self.heads < 6 or self.width // self.heads % 2:
+        least = 2 if self.positions == "flat" else 4 if self.layout == "factorised" else 6  # a pair for every axis
+        if self.width % self.heads or self.width // self.heads < least or self.width // self.heads % 2:
             raise ValueError(
                 f"width {self.width} over {self.heads} heads is {self.width / self.heads:g} a head; "
-                "rotary positions need an even number of 6 or more"
+                f"rotary positions need an even number of {least} or more"
             )
         if not 0 <= self.context_level < 1:
             raise ValueError(f"context_level is {self.context_level}; it lies in [0, 1)")
@@ -78,31 +87,12 @@ class DiffusionTransformerConfig(WorldModelConfig):
         return DiffusionTransformer(self, actions.features, latent_shape)
 
 
-def toy_wm() -> DiffusionTransformerConfig:
-    """Return toy-wm's network: 19,509,243 parameters for 24x24 colour frames and three actions.
+@dataclass(frozen=True)
+class FrameCues:
+    """What a network is told of every frame beside its pixels, as vectors."""
 
-    It differs in what it is told: levels are continuous (toy-wm rounds them down to 1/999), a clip's first frame has no
-    action, and the memory keeps the frame that was shown (toy-wm keeps the last, half-denoised, input).
-    """
-    return DiffusionTransformerConfig(
-        width=320,
-        depth=8,
-        heads=20,
-        patch=3,
-        window=30,
-        layout="full",
-        positions="flat",
-        rope_base=5000.0,
-        stem="conv",
-        stem_kernel=5,
-        registers=1,
-        mlp_ratio=4.0,
-        mlp_bias=True,
-        norm="rms",
-        scaled_logits=False,
-        zero_init=False,
-        target="flow",
-    )
+    condition: Float[Tensor, "b t c"]  # the noise level
+    action: Float[Tensor, "b t c"]  # the action that led there
 
 
 @dataclass
@@ -110,14 +100,14 @@ class TransformerMemory:
     """What a game has shown so far, as keys and values of the layers that look back."""
 
     frames: int  # seen since the start; the next frame's number
-    caches: list[KVCache]
+    caches: list[BlockCache]
 
 
 class DiffusionTransformer(DiffusionModel[TransformerMemory]):
     """Denoises frames from the frames before them and the actions between.
 
-    The action that leads into a frame joins that frame's noise level in its adaptive layer norms; the first frame of a
-    clip has the learned "no action".
+    The action that leads into a frame enters every block where `injection` says; the first frame of a clip has a vector
+    that stands for no action.
     """
 
     def __init__(self, config: DiffusionTransformerConfig, action_features: int, latent_shape: tuple[int, ...]) -> None:
@@ -127,9 +117,8 @@ class DiffusionTransformer(DiffusionModel[TransformerMemory]):
             raise ValueError(
                 f"frames of {height}x{width} do not divide by patch {config.patch}; choose a patch that divides both"
             )
-        self.config, self.latent_shape = config, latent_shape
+        self.config, self.latent_shape, self.action_features = config, latent_shape, action_features
         self.schedule = config.schedule.build()
-        self.context_level = config.context_level
         self.window = FrameWindow(config.window, config.sink)
         self.context = config.window
         self.rows = height // config.patch
@@ -141,12 +130,19 @@ class DiffusionTransformer(DiffusionModel[TransformerMemory]):
             config.width // config.heads,
             config.rope_base,
         )
-        self.embed = PatchEmbedding(channels, config.width, config.patch, config.stem, config.stem_kernel)
+        self.embed = PatchEmbedding(
+            channels, config.width, config.patch, config.stem, config.stem_kernel, config.stem_norm
+        )
+        self.places = _learned(self.positions.tokens - config.registers, config)
+        self.moments = _learned(config.window, config)
         registers = nn.Parameter(TOKEN_STD * torch.randn(config.registers, config.width))
         self.registers = registers if config.registers else None
-        self.embed_level = LevelEmbedding(config.width)
-        self.embed_action = nn.Linear(action_features, config.width, bias=False)
-        self.no_action = nn.Parameter(TOKEN_STD * torch.randn(config.width))
+        self.embed_level = config.level.build(config.width)
+        self.embed_action = _action_embedding(config, action_features)
+        if config.no_action == "learned":
+            self.no_action = nn.Parameter(TOKEN_STD * torch.randn(config.width))
+        else:
+            self.register_buffer("no_action", torch.zeros(config.width), persistent=False)
         self.blocks = nn.ModuleList(_build_block(config, axis) for axis in _axes(config))
         self.modulation = Modulation(config.width, 2, zero=config.zero_init)
         self.norm = build_norm(config.norm, config.width)
@@ -166,9 +162,16 @@ class DiffusionTransformer(DiffusionModel[TransformerMemory]):
         actions: Float[Tensor, "b n a"],
         dropped: Bool[Tensor, "b n"] | None = None,
     ) -> Float[Tensor, "b t *latent"]:
-        condition = self._condition(levels, self._pressed(actions, dropped))
-        tokens, _ = self._clip(noisy, levels, condition)
-        return self._predict(tokens, condition, noisy, levels)
+        output = self.clip_output(noisy, levels, self._pressed(actions, dropped))
+        return predict_x0(self.config.target, output.float(), noisy, levels, self.schedule)
+
+    def clip_output(
+        self, noisy: Float[Tensor, "b t *latent"], levels: Float[Tensor, "b t"], pressed: Float[Tensor, "b t c"]
+    ) -> Float[Tensor, "b t *latent"]:
+        """Return what the network itself predicts for a clip, its target; `pressed` has one action's vector a frame."""
+        cues = FrameCues(self.embed_level(levels), pressed)
+        tokens, _ = self._clip(noisy, levels, cues)
+        return self._read_out(tokens, cues)
 
     def denoise(
         self,
@@ -177,28 +180,43 @@ class DiffusionTransformer(DiffusionModel[TransformerMemory]):
         noisy: Float[Tensor, "b k *latent"],
         level: Float[Tensor, "b"],
     ) -> Float[Tensor, "b k *latent"]:
-        levels = level[:, None]
-        condition = self._condition(levels, self._leading(action))
-        tokens, _ = self._next(state, noisy, levels, condition)
-        return self._predict(tokens, condition, noisy, levels)
+        output = self.next_output(state, action, noisy, level)
+        return predict_x0(self.config.target, output.float(), noisy, level[:, None], self.schedule)
+
+    def next_output(
+        self,
+        state: TransformerMemory,
+        action: Action | None,
+        noisy: Float[Tensor, "b k *latent"],
+        level: Float[Tensor, "b"],
+    ) -> Float[Tensor, "b k *latent"]:
+        """Return what the network itself predicts for the next frame, its target. Never changes `state`."""
+        cues = self._next_cues(level[:, None], action)
+        tokens, _ = self._next(state, noisy, level[:, None], cues)
+        return self._read_out(tokens, cues)
+
+    def blank(self, batch: int) -> TransformerMemory:
+        """Return a memory that has seen nothing: for a first frame whose action is known, or an empty screen."""
+        weight = next(self.parameters())
+        latent = weight.new_zeros(batch, 1, *self.latent_shape)
+        memory = self.prefill(LatentClip(latent, weight.new_zeros(batch, 0, self.action_features)))
+        return TransformerMemory(0, memory.caches)
 
     def initial(self, latent: Latent) -> TransformerMemory:
-        actions = latent.new_empty(latent.shape[0], 0, self.embed_action.in_features)
-        return self.prefill(LatentClip(latent, actions))
+        return self.prefill(LatentClip(latent, latent.new_empty(latent.shape[0], 0, self.action_features)))
 
-    def observe(self, state: TransformerMemory, action: Action, latent: Latent) -> TransformerMemory:
-        levels = torch.full(latent.shape[:2], self.context_level, device=latent.device)
-        condition = self._condition(levels, self._leading(action))
-        _, own = self._next(state, latent, levels, condition)
+    def observe(self, state: TransformerMemory, action: Action | None, latent: Latent) -> TransformerMemory:
+        levels = torch.full(latent.shape[:2], self.config.context_level, device=latent.device)
+        _, own = self._next(state, latent, levels, self._next_cues(levels, action))
         caches = [cache.write(state.frames, new) for cache, new in zip(state.caches, own, strict=True)]
         return TransformerMemory(state.frames + 1, caches)
 
     def prefill(self, clip: LatentClip) -> TransformerMemory:
-        levels = torch.full(clip.latents.shape[:2], self.context_level, device=clip.latents.device)
-        condition = self._condition(levels, self._pressed(clip.actions, None))
-        _, own = self._clip(clip.latents, levels, condition)
+        levels = torch.full(clip.latents.shape[:2], self.config.context_level, device=clip.latents.device)
+        cues = FrameCues(self.embed_level(levels), self._pressed(clip.actions, None))
+        _, own = self._clip(clip.latents, levels, cues)
         tokens = self.positions.tokens if self.config.layout == "full" else 1
-        return TransformerMemory(clip.latents.shape[1], [KVCache.of_clip(x, self.window, tokens) for x in own])
+        return TransformerMemory(clip.latents.shape[1], [BlockCache.of_clip(x, self.window, tokens) for x in own])
 
     def fork(self, state: TransformerMemory) -> TransformerMemory:
         return TransformerMemory(state.frames, [cache.clone() for cache in state.caches])
@@ -211,65 +229,73 @@ class DiffusionTransformer(DiffusionModel[TransformerMemory]):
         first = self.no_action.to(embedded.dtype).expand(embedded.shape[0], 1, -1)
         return torch.cat([first, embedded], 1)
 
-    def _leading(self, action: Action | None) -> Float[Tensor, "*b c"]:
-        return self.no_action if action is None else self.embed_action(action)
-
-    def _condition(self, levels: Float[Tensor, "b t"], pressed: Float[Tensor, "*b c"]) -> Float[Tensor, "b t c"]:
-        return self.embed_level(levels) + pressed
+    def _next_cues(self, levels: Float[Tensor, "b 1"], action: Action | None) -> FrameCues:
+        condition = self.embed_level(levels)
+        if action is not None:
+            return FrameCues(condition, self.embed_action(action))
+        return FrameCues(condition, self.no_action.to(condition.dtype).expand_as(condition))
 
     def _clip(
-        self, latents: Float[Tensor, "b t *latent"], levels: Float[Tensor, "b t"], condition: Float[Tensor, "b t c"]
-    ) -> tuple[Float[Tensor, "b t n c"], list[KeysValues]]:
-        """Run all frames at once; also return the keys and values of the layers that look back."""
+        self, latents: Float[Tensor, "b t *latent"], levels: Float[Tensor, "b t"], cues: FrameCues
+    ) -> tuple[Float[Tensor, "b t n c"], list[BlockKeys]]:
+        """Run all frames at once; also return what the layers that look back offer to later frames."""
         views = {axis: self._clip_view(axis, latents.shape[1], latents.device) for axis in set(_axes(self.config))}
-        tokens = self._tokens(latents, levels)
-        own: list[KeysValues] = []
-        for block in self._blocks():
-            tokens, new = block(tokens, condition, views[block.axis])
-            if block.axis != "space":
-                own.append(new)
-        return tokens, own
+        return self._run(self._tokens(latents, levels), cues, torch.arange(latents.shape[1]), views, None)
 
     def _next(
         self,
         state: TransformerMemory,
         latent: Float[Tensor, "b 1 *latent"],
         levels: Float[Tensor, "b 1"],
-        condition: Float[Tensor, "b 1 c"],
-    ) -> tuple[Float[Tensor, "b 1 n c"], list[KeysValues]]:
+        cues: FrameCues,
+    ) -> tuple[Float[Tensor, "b 1 n c"], list[BlockKeys]]:
         """Run the frame after `state`, which is only read; also return its own keys and values."""
         device, frame = latent.device, torch.tensor([state.frames])
-        axes = set(_axes(self.config))
-        views = {axis: View(self.positions.turn(axis, frame, device)) for axis in axes}
+        views = {axis: View(self.positions.turn(axis, frame, device)) for axis in set(_axes(self.config))}
         excess = self.window.excess(state.frames) if self.config.sink else 0
         sink_turn = self.positions.turn_by(_looking_back(self.config), excess, device) if excess else None
-        tokens, caches = self._tokens(latent, levels), iter(state.caches)
-        own: list[KeysValues] = []
+        pasts = (cache.read(state.frames, sink_turn) for cache in state.caches)
+        return self._run(self._tokens(latent, levels), cues, frame, views, pasts)
+
+    def _run(
+        self,
+        tokens: Float[Tensor, "b t n c"],
+        cues: FrameCues,
+        frames: Int64[Tensor, "t"],
+        views: Mapping[Axis, View],
+        pasts: Iterator[BlockKeys] | None,
+    ) -> tuple[Float[Tensor, "b t n c"], list[BlockKeys]]:
+        """Run the blocks over frames of these numbers, after `pasts` if given, one for each layer that looks back."""
+        own: list[BlockKeys] = []
         for block in self._blocks():
-            past = None if block.axis == "space" else next(caches).read(state.frames, sink_turn)
-            tokens, new = block(tokens, condition, views[block.axis], past)
-            if past is not None:
+            looks_back = block.axis != "space"
+            if looks_back and not own and self.moments is not None:
+                tokens = tokens + self._moments(frames).to(tokens.dtype)
+            past = next(pasts) if looks_back and pasts is not None else None
+            tokens, new = block(tokens, cues.condition, cues.action, views[block.axis], past)
+            if looks_back:
                 own.append(new)
         return tokens, own
+
+    def _moments(self, frames: Int64[Tensor, "t"]) -> Float[Tensor, "t 1 c"]:
+        """Return the learned vectors of frame numbers; past the window the clock stands still."""
+        assert self.moments is not None
+        return self.moments[frames.clamp(max=len(self.moments) - 1)].unsqueeze(1)
 
     def _tokens(self, latents: Float[Tensor, "b t *latent"], levels: Float[Tensor, "b t"]) -> Float[Tensor, "b t n c"]:
         scale = input_scale(self.config.target, levels, self.schedule)
         tokens = self.embed(latents * expand(scale, latents))
+        if self.places is not None:
+            tokens = tokens + self.places.to(tokens.dtype)
         if self.registers is None:
             return tokens
         registers = self.registers.to(tokens.dtype).expand(*tokens.shape[:2], -1, -1)
         return torch.cat([tokens, registers], 2)
 
-    def _predict(
-        self,
-        tokens: Float[Tensor, "b t n c"],
-        condition: Float[Tensor, "b t c"],
-        noisy: Float[Tensor, "b t *latent"],
-        levels: Float[Tensor, "b t"],
-    ) -> Float[Tensor, "b t *latent"]:
+    def _read_out(self, tokens: Float[Tensor, "b t n c"], cues: FrameCues) -> Float[Tensor, "b t *latent"]:
         patches = tokens[:, :, : self.positions.tokens - self.config.registers]
-        output = self.output(modulate(self.norm(patches), *self.modulation(condition)), self.rows)
-        return predict_x0(self.config.target, output.float(), noisy, levels, self.schedule)
+        condition = cues.condition + cues.action if self.config.injection.in_output else cues.condition
+        return self.output(modulate(self.norm(patches), *self.modulation(condition)), self.rows)
 
     def _clip_view(self, axis: Axis, frames: int, device: torch.device) -> View:
         numbers = torch.arange(frames)
@@ -277,11 +303,13 @@ class DiffusionTransformer(DiffusionModel[TransformerMemory]):
         if axis == "space" or frames == 1:
             return View(turn)
         tokens = self.positions.tokens if axis == "both" else 1
-        mask = self.window.visible(frames, device).repeat_interleave(tokens, 0).repeat_interleave(tokens, 1)
+        seen = self.window.visible(frames, device)
+        mask = seen.repeat_interleave(tokens, 0).repeat_interleave(tokens, 1)
         if not self.config.sink or frames <= self.config.window:
-            return View(turn, mask)
+            return View(turn, mask, frames=seen)
         is_sink = (numbers < self.config.sink).to(device).repeat_interleave(tokens)
-        return View(turn, mask, is_sink, self.positions.turn(axis, numbers.clamp(max=self.config.window - 1), device))
+        near = self.positions.turn(axis, numbers.clamp(max=self.config.window - 1), device)
+        return View(turn, mask, is_sink, near, seen)
 
     def _blocks(self) -> Iterable[TransformerBlock]:
         return cast("Iterable[TransformerBlock]", self.blocks)
@@ -297,9 +325,20 @@ def _looking_back(config: DiffusionTransformerConfig) -> Axis:
     return "both" if config.layout == "full" else "time"
 
 
+def _learned(count: int, config: DiffusionTransformerConfig) -> nn.Parameter | None:
+    return nn.Parameter(TOKEN_STD * torch.randn(count, config.width)) if config.learned_positions else None
+
+
+def _action_embedding(config: DiffusionTransformerConfig, features: int) -> nn.Module:
+    if not config.action_hidden:
+        return nn.Linear(features, config.width, bias=False)
+    return nn.Sequential(nn.Linear(features, config.width), nn.SiLU(), nn.Linear(config.width, config.width))
+
+
 def _build_block(config: DiffusionTransformerConfig, axis: Axis) -> TransformerBlock:
     return TransformerBlock(
         SelfAttention(config.width, config.heads, axis, qk_norm=config.qk_norm, scaled=config.scaled_logits),
+        config.injection.build(config.width, config.heads, axis),
         config.width,
         hidden=round(config.mlp_ratio * config.width / HIDDEN_MULTIPLE) * HIDDEN_MULTIPLE,
         mlp_bias=config.mlp_bias,

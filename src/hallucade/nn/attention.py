@@ -32,6 +32,7 @@ class View:
     mask: Bool[Tensor, "q k"] | None = None  # None: everything is seen
     sinks: Bool[Tensor, "k"] | None = None  # keys that are seen from `sink_turn`, if the pass outlasts the window
     sink_turn: Rotation | None = None  # of queries that look at sinks
+    frames: Bool[Tensor, "f g"] | None = None  # which frames see each other; None: everything is seen
 
 
 class SelfAttention(nn.Module):
@@ -62,9 +63,7 @@ class SelfAttention(nn.Module):
 
     def _look(self, q: Tensor, own: KeysValues, view: View, past: KeysValues | None) -> Tensor:
         near = view.turn(q).to(own.values.dtype)
-        keys, values = own
-        if past is not None:
-            keys, values = torch.cat([past.keys, keys], -2), torch.cat([past.values, values], -2)
+        keys, values = joined(past, own)
         if view.sinks is None or view.sink_turn is None:
             return attend(near, keys, values, view.mask, self.scale)
         # One kernel, two distances: sinks answer to the second half of a doubled head, all other keys to the first.
@@ -90,6 +89,13 @@ class SelfAttention(nn.Module):
                 return x.permute(0, 3, 1, 2, 4).flatten(3)
             case "both":
                 return x.transpose(1, 2).reshape(x.shape[0], -1, tokens, x.shape[1] * x.shape[3])
+
+
+def joined(past: KeysValues | None, own: KeysValues) -> KeysValues:
+    """Return `own` after `past`."""
+    if past is None:
+        return own
+    return KeysValues(torch.cat([past.keys, own.keys], -2), torch.cat([past.values, own.values], -2))
 
 
 def attend(

@@ -3,28 +3,8 @@
 Source: Peebles and Xie 2023, arXiv:2212.09748, section 3.2.
 """
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-
-LEVEL_STEPS = 999  # levels 0..1 spread over a sinusoid's positions 0..999, the field's convention
-LONGEST = 10_000.0  # positions of the slowest sinusoid
-
-
-class LevelEmbedding(nn.Module):
-    """Embed noise levels: cosines and sines of `width` / 2 frequencies, then a linear layer."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.width = width
-        self.mix = nn.Linear(width, width)
-
-    def forward(self, level: Float[Tensor, "b t"]) -> Float[Tensor, "b t c"]:
-        half = self.width // 2
-        # Made here and not kept in a buffer: casting the model to bfloat16 would round the frequencies.
-        speeds = LONGEST ** (-torch.arange(half, device=level.device) / half)
-        angles = LEVEL_STEPS * level.float().unsqueeze(-1) * speeds
-        return self.mix(torch.cat([angles.cos(), angles.sin()], -1).to(self.mix.weight.dtype))
 
 
 class Modulation(nn.Module):

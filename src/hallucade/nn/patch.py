@@ -13,16 +13,19 @@ Stem = Literal["linear", "conv"]
 class ConvStem(nn.Module):
     """Two convolutions at full resolution, so that a patch knows what is next to it."""
 
-    def __init__(self, channels: int, width: int, kernel: int) -> None:
+    def __init__(self, channels: int, width: int, kernel: int, *, norm: bool = True) -> None:
         super().__init__()
-        groups = math.gcd(32, width)
+
+        def build_norm() -> nn.Module:
+            return nn.GroupNorm(math.gcd(32, width), width) if norm else nn.Identity()
+
         self.layers = nn.Sequential(
             nn.Conv2d(channels, width, kernel, padding="same"),
             nn.SiLU(),
-            nn.GroupNorm(groups, width),
+            build_norm(),
             nn.Conv2d(width, width, kernel, padding="same"),
             nn.SiLU(),
-            nn.GroupNorm(groups, width),
+            build_norm(),
         )
 
     def forward(self, frames: Float[Tensor, "m c h w"]) -> Float[Tensor, "m d h w"]:
@@ -32,10 +35,10 @@ class ConvStem(nn.Module):
 class PatchEmbedding(nn.Module):
     """Cut frames into patches, row by row, and project each, laid out (channel, row, column), to a token."""
 
-    def __init__(self, channels: int, width: int, patch: int, stem: Stem, kernel: int) -> None:
+    def __init__(self, channels: int, width: int, patch: int, stem: Stem, kernel: int, stem_norm: bool = True) -> None:
         super().__init__()
         self.patch = patch
-        self.stem = ConvStem(channels, width // 2, kernel) if stem == "conv" else nn.Identity()
+        self.stem = ConvStem(channels, width // 2, kernel, norm=stem_norm) if stem == "conv" else nn.Identity()
         self.project = nn.Linear((width // 2 if stem == "conv" else channels) * patch**2, width)
 
     def forward(self, frames: Float[Tensor, "b t c h w"]) -> Float[Tensor, "b t n d"]:

@@ -4,7 +4,9 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from hallucade.nn.attention import Axis, KeysValues, SelfAttention, View
+from hallucade.nn.action_injection import ActionInjection
+from hallucade.nn.attention import Axis, SelfAttention, View
+from hallucade.nn.block_cache import BlockKeys
 from hallucade.nn.modulation import Modulation, modulate
 from hallucade.nn.norm import Norm, build_norm
 
@@ -23,10 +25,18 @@ class GatedMLP(nn.Module):
 
 
 class TransformerBlock(nn.Module):
-    """x + gate * attention(modulated norm), then the same with the MLP."""
+    """x + gate * attention(modulated norm), then the same with the MLP; the action enters where its injection says."""
 
     def __init__(
-        self, attention: SelfAttention, width: int, hidden: int, *, mlp_bias: bool, norm: Norm, zero_init: bool
+        self,
+        attention: SelfAttention,
+        injection: ActionInjection,
+        width: int,
+        hidden: int,
+        *,
+        mlp_bias: bool,
+        norm: Norm,
+        zero_init: bool,
     ) -> None:
         super().__init__()
         self.modulation = Modulation(width, 6, zero=zero_init)
@@ -34,6 +44,7 @@ class TransformerBlock(nn.Module):
         self.attention = attention
         self.mlp_norm = build_norm(norm, width)
         self.mlp = GatedMLP(width, hidden, bias=mlp_bias)
+        self.injection = injection
 
     @property
     def axis(self) -> Axis:
@@ -41,11 +52,21 @@ class TransformerBlock(nn.Module):
         return self.attention.axis
 
     def forward(
-        self, x: Float[Tensor, "b t n c"], condition: Float[Tensor, "b t c"], view: View, past: KeysValues | None = None
-    ) -> tuple[Float[Tensor, "b t n c"], KeysValues]:
+        self,
+        x: Float[Tensor, "b t n c"],
+        condition: Float[Tensor, "b t c"],
+        action: Float[Tensor, "b t c"],
+        view: View,
+        past: BlockKeys | None = None,
+    ) -> tuple[Float[Tensor, "b t n c"], BlockKeys]:
         """Return the tokens and the keys and values that later frames may attend to."""
-        shift, scale, gate, mlp_shift, mlp_scale, mlp_gate = self.modulation(condition)
-        attended, own = self.attention(modulate(self.attention_norm(x), shift, scale), view, past)
-        x = x + gate * attended
+        x = self.injection.enter(x, action)
+        parts = self.modulation(self.injection.condition(condition, action))
+        shift, scale, gate, mlp_shift, mlp_scale, mlp_gate = self.injection.modulate(parts, action)
+        attended, tokens = self.attention(
+            modulate(self.attention_norm(x), shift, scale), view, None if past is None else past.tokens
+        )
+        x = self.injection.between(x + gate * attended, action)
         x = x + mlp_gate * self.mlp(modulate(self.mlp_norm(x), mlp_shift, mlp_scale))
-        return x, own
+        x, actions = self.injection.leave(x, action, view, None if past is None else past.actions)
+        return x, BlockKeys(tokens, actions)

@@ -5,7 +5,7 @@ from dataclasses import replace
 from hallucade.data.clips import Focus
 from hallucade.data.recorder import RecordingConfig
 from hallucade.diffusion.timesteps import LogitNormalLevels
-from hallucade.models.diffusion_transformer import toy_wm
+from hallucade.models.toy_wm import toy_wm
 from hallucade.models.unet import UNetConfig
 from hallucade.objectives.diffusion_forcing import DiffusionForcingConfig
 from hallucade.objectives.next_frame import NextFrameConfig

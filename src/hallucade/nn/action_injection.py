@@ -1,0 +1,173 @@
+"""How an action enters a transformer block; a model holds one kind, and every block a module of it.
+
+A block asks its injection at five places, and each kind answers at one of them. An action here is one vector a frame:
+the embedding of what was pressed while the frame before was on screen.
+
+Source: the ablations of NanoWM; FiLM is Perez et al. 2018 (arXiv:1709.07871).
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from hallucade.config import Config
+from hallucade.nn.attention import Axis, KeysValues, View
+from hallucade.nn.cross_attention import FrameCrossAttention
+from hallucade.nn.modulation import Modulation
+from hallucade.nn.norm import build_norm
+
+Parts = tuple[Float[Tensor, "b t 1 c"], ...]  # shift, scale and gate of attention, then of the MLP
+
+
+class ActionInjection(nn.Module):
+    """The five places of a block, each left as it is."""
+
+    def enter(self, x: Float[Tensor, "b t n c"], action: Float[Tensor, "b t c"]) -> Float[Tensor, "b t n c"]:
+        """Change the tokens that enter the block."""
+        return x
+
+    def condition(self, condition: Float[Tensor, "b t c"], action: Float[Tensor, "b t c"]) -> Float[Tensor, "b t c"]:
+        """Change what the adaptive norms are computed from."""
+        return condition
+
+    def modulate(self, parts: Parts, action: Float[Tensor, "b t c"]) -> Parts:
+        """Change the vectors of the adaptive norms."""
+        return parts
+
+    def between(self, x: Float[Tensor, "b t n c"], action: Float[Tensor, "b t c"]) -> Float[Tensor, "b t n c"]:
+        """Change the tokens after attention, before the MLP."""
+        return x
+
+    def leave(
+        self, x: Float[Tensor, "b t n c"], action: Float[Tensor, "b t c"], view: View, past: KeysValues | None
+    ) -> tuple[Float[Tensor, "b t n c"], KeysValues | None]:
+        """Change the tokens that leave the block; also return what later frames may see of these actions, if anything.
+
+        Args:
+            x: the tokens.
+            action: of their frames.
+            view: which frames see each other.
+            past: what earlier calls returned, for the frames before.
+        """
+        return x, None
+
+
+@dataclass(frozen=True, kw_only=True)
+class InjectionConfig(Config):
+    """Base of the ways an action enters: a part of a transformer's config."""
+
+    in_output: ClassVar[bool] = False  # whether the adaptive norm before the output hears of the action too
+
+    def build(self, width: int, heads: int, axis: Axis) -> ActionInjection:
+        """Build the module of one block that attends along `axis`."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, kw_only=True)
+class JoinedInjectionConfig(InjectionConfig):
+    """The action is added to the noise level's vector, for every block and the output (toy-wm)."""
+
+    in_output: ClassVar[bool] = True
+
+    def build(self, width: int, heads: int, axis: Axis) -> "FusedInjection":
+        return FusedInjection()
+
+
+@dataclass(frozen=True, kw_only=True)
+class FusedInjectionConfig(InjectionConfig):
+    """The action is added to the noise level's vector, for every block but not the output (NanoWM's adaln_fuse)."""
+
+    def build(self, width: int, heads: int, axis: Axis) -> "FusedInjection":
+        return FusedInjection()
+
+
+class FusedInjection(ActionInjection):
+    """The adaptive norms hear of level and action at once; no parameters."""
+
+    def condition(self, condition: Float[Tensor, "b t c"], action: Float[Tensor, "b t c"]) -> Float[Tensor, "b t c"]:
+        return condition + action
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdditiveInjectionConfig(InjectionConfig):
+    """The action is added to every token at the entry of every block."""
+
+    def build(self, width: int, heads: int, axis: Axis) -> "AdditiveInjection":
+        return AdditiveInjection()
+
+
+class AdditiveInjection(ActionInjection):
+    """Tokens carry the action; no parameters."""
+
+    def enter(self, x: Float[Tensor, "b t n c"], action: Float[Tensor, "b t c"]) -> Float[Tensor, "b t n c"]:
+        return x + action.unsqueeze(2)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdaLNInjectionConfig(InjectionConfig):
+    """The action has adaptive norms of its own, added to those of the noise level."""
+
+    def build(self, width: int, heads: int, axis: Axis) -> "AdaLNInjection":
+        return AdaLNInjection(width)
+
+
+class AdaLNInjection(ActionInjection):
+    """Shifts, scales and gates from the action; zero at first."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.modulation = Modulation(width, 6, zero=True)
+
+    def modulate(self, parts: Parts, action: Float[Tensor, "b t c"]) -> Parts:
+        return tuple(part + own for part, own in zip(parts, self.modulation(action), strict=True))
+
+
+@dataclass(frozen=True, kw_only=True)
+class FiLMInjectionConfig(InjectionConfig):
+    """The action scales and shifts the tokens between attention and MLP."""
+
+    def build(self, width: int, heads: int, axis: Axis) -> "FiLMInjection":
+        return FiLMInjection(width)
+
+
+class FiLMInjection(ActionInjection):
+    """A scale, then a shift, from the action; the identity at first."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.modulation = Modulation(width, 2, zero=True)
+
+    def between(self, x: Float[Tensor, "b t n c"], action: Float[Tensor, "b t c"]) -> Float[Tensor, "b t n c"]:
+        scale, shift = self.modulation(action)
+        return (1 + scale) * x + shift
+
+
+@dataclass(frozen=True, kw_only=True)
+class CrossAttentionInjectionConfig(InjectionConfig):
+    """Tokens attend to the actions of the frames that they see, at the end of every block."""
+
+    def build(self, width: int, heads: int, axis: Axis) -> "CrossAttentionInjection":
+        return CrossAttentionInjection(width, heads, axis)
+
+
+class CrossAttentionInjection(ActionInjection):
+    """Gated attention to actions; the identity at first.
+
+    Only the gate starts at zero: NanoWM starts with the projection behind the attention at zero too, and then the
+    gradients of both are zero for good.
+    """
+
+    def __init__(self, width: int, heads: int, axis: Axis) -> None:
+        super().__init__()
+        self.norm = build_norm("layer", width)
+        self.attention = FrameCrossAttention(width, heads, axis)
+        self.gate = nn.Parameter(torch.zeros(width))
+
+    def leave(
+        self, x: Float[Tensor, "b t n c"], action: Float[Tensor, "b t c"], view: View, past: KeysValues | None
+    ) -> tuple[Float[Tensor, "b t n c"], KeysValues | None]:
+        attended, own = self.attention(self.norm(x), action, view, past)
+        return x + self.gate * attended, own
