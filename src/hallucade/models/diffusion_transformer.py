@@ -119,6 +119,7 @@ class DiffusionTransformer(DiffusionModel[TransformerMemory]):
             )
         self.config, self.latent_shape, self.action_features = config, latent_shape, action_features
         self.schedule = config.schedule.build()
+        self.context_level = config.context_level
         self.window = FrameWindow(config.window, config.sink)
         self.context = config.window
         self.rows = height // config.patch
@@ -206,13 +207,13 @@ class DiffusionTransformer(DiffusionModel[TransformerMemory]):
         return self.prefill(LatentClip(latent, latent.new_empty(latent.shape[0], 0, self.action_features)))
 
     def observe(self, state: TransformerMemory, action: Action | None, latent: Latent) -> TransformerMemory:
-        levels = torch.full(latent.shape[:2], self.config.context_level, device=latent.device)
+        levels = torch.full(latent.shape[:2], self.context_level, device=latent.device)
         _, own = self._next(state, latent, levels, self._next_cues(levels, action))
         caches = [cache.write(state.frames, new) for cache, new in zip(state.caches, own, strict=True)]
         return TransformerMemory(state.frames + 1, caches)
 
     def prefill(self, clip: LatentClip) -> TransformerMemory:
-        levels = torch.full(clip.latents.shape[:2], self.config.context_level, device=clip.latents.device)
+        levels = torch.full(clip.latents.shape[:2], self.context_level, device=clip.latents.device)
         cues = FrameCues(self.embed_level(levels), self._pressed(clip.actions, None))
         _, own = self._clip(clip.latents, levels, cues)
         tokens = self.positions.tokens if self.config.layout == "full" else 1
