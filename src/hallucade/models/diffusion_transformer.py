@@ -152,6 +152,23 @@ class DiffusionTransformer(DiffusionModel[TransformerMemory]):
             nn.init.zeros_(self.output.project.weight)
             nn.init.zeros_(self.output.project.bias)
 
+    def embed_actions(
+        self, actions: Float[Tensor, "b n a"], dropped: Bool[Tensor, "b n"] | None = None
+    ) -> Float[Tensor, "b n c"]:
+        """Turn encoded actions into vectors; those that are `dropped` into the one that stands for no action."""
+        embedded = self.embed_action(actions)
+        if dropped is None:
+            return embedded
+        return torch.where(dropped[..., None], self.no_action.to(embedded.dtype), embedded)
+
+    def pressed(
+        self, actions: Float[Tensor, "b n a"], dropped: Bool[Tensor, "b n"] | None = None
+    ) -> Float[Tensor, "b t c"]:
+        """Return the vector of the action that leads into each of t = n + 1 frames; none leads into the first."""
+        embedded = self.embed_actions(actions, dropped)
+        first = self.no_action.to(embedded.dtype).expand(embedded.shape[0], 1, -1)
+        return torch.cat([first, embedded], 1)
+
     def adamw_parameters(self) -> set[nn.Parameter]:
         """Parameters that Muon should leave to AdamW: everything outside the blocks."""
         return set(self.parameters()) - set(self.blocks.parameters())
@@ -163,7 +180,7 @@ class DiffusionTransformer(DiffusionModel[TransformerMemory]):
         actions: Float[Tensor, "b n a"],
         dropped: Bool[Tensor, "b n"] | None = None,
     ) -> Float[Tensor, "b t *latent"]:
-        output = self.clip_output(noisy, levels, self._pressed(actions, dropped))
+        output = self.clip_output(noisy, levels, self.pressed(actions, dropped))
         return predict_x0(self.config.target, output.float(), noisy, levels, self.schedule)
 
     def clip_output(
@@ -214,21 +231,13 @@ class DiffusionTransformer(DiffusionModel[TransformerMemory]):
 
     def prefill(self, clip: LatentClip) -> TransformerMemory:
         levels = torch.full(clip.latents.shape[:2], self.context_level, device=clip.latents.device)
-        cues = FrameCues(self.embed_level(levels), self._pressed(clip.actions, None))
+        cues = FrameCues(self.embed_level(levels), self.pressed(clip.actions))
         _, own = self._clip(clip.latents, levels, cues)
         tokens = self.positions.tokens if self.config.layout == "full" else 1
         return TransformerMemory(clip.latents.shape[1], [BlockCache.of_clip(x, self.window, tokens) for x in own])
 
     def fork(self, state: TransformerMemory) -> TransformerMemory:
         return TransformerMemory(state.frames, [cache.clone() for cache in state.caches])
-
-    def _pressed(self, actions: Float[Tensor, "b n a"], dropped: Bool[Tensor, "b n"] | None) -> Float[Tensor, "b t c"]:
-        """Embed the action that leads into each of t = n + 1 frames."""
-        embedded = self.embed_action(actions)
-        if dropped is not None:
-            embedded = torch.where(dropped[..., None], self.no_action.to(embedded.dtype), embedded)
-        first = self.no_action.to(embedded.dtype).expand(embedded.shape[0], 1, -1)
-        return torch.cat([first, embedded], 1)
 
     def _next_cues(self, levels: Float[Tensor, "b 1"], action: Action | None) -> FrameCues:
         condition = self.embed_level(levels)
