@@ -9,12 +9,15 @@ import torch
 from torch import Tensor
 
 from hallucade.actions import ActionSpace, Button, Choice
+from hallucade.diffusion.schedules import CosineNoiseConfig, LinearNoiseConfig
 from hallucade.models.base import DiffusionModel, LatentClip, WorldModelConfig
 from hallucade.models.diffusion_transformer import DiffusionTransformerConfig
 from hallucade.models.unet import UNetConfig
 from hallucade.rollout import Prompt, World
 from hallucade.samplers.base import SamplerConfig
+from hallucade.samplers.ddim import DDIMSamplerConfig
 from hallucade.samplers.flow import FlowSamplerConfig
+from hallucade.samplers.guided import GuidedSamplerConfig
 from hallucade.tokenizers.pixel import PixelTokenizer
 
 ACTIONS = ActionSpace(buttons=(Button(name="fire"),), choices=(Choice(name="move", options=("stay", "up", "down")),))
@@ -22,6 +25,7 @@ HEIGHT, WIDTH = 8, 12
 LONG = 13  # frames, about three times the longest window below
 
 small = {"width": 24, "heads": 2, "window": 5}
+tiny: dict[str, Any] = {"context": 2, "widths": (8,), "blocks": (1,), "condition_width": 16}
 MODELS: dict[str, WorldModelConfig] = {
     "transformer": DiffusionTransformerConfig(**small, depth=2),
     "transformer, sinks": DiffusionTransformerConfig(**small, sink=2, registers=2, context_level=0.1, target="v"),
@@ -41,6 +45,8 @@ MODELS: dict[str, WorldModelConfig] = {
         target="flow",
     ),
     "u-net": UNetConfig(context=3, widths=(8, 16), blocks=(1, 1), condition_width=24),
+    "u-net, eps": UNetConfig(**tiny, target="eps", schedule=LinearNoiseConfig()),
+    "u-net, v": UNetConfig(**tiny, target="v", schedule=CosineNoiseConfig(zero_terminal_snr=True)),
     "u-net, edm": UNetConfig(
         context=4, widths=(8, 8), blocks=(1, 1), condition_width=24, attention=True, target="edm", context_level=0.1
     ),
@@ -49,6 +55,10 @@ SAMPLERS: dict[str, SamplerConfig] = {
     "one step": FlowSamplerConfig(),
     "euler": FlowSamplerConfig(steps=2, shift=2.0),
     "heun, guided": FlowSamplerConfig(steps=2, order=2, guidance=1.5),
+    "ddim": DDIMSamplerConfig(steps=3, eta=0.7),
+    "ddim, guided": GuidedSamplerConfig(
+        sampler=DDIMSamplerConfig(steps=2), history_level=0.05, action=1.5, history=2.0, weaker_history_level=0.9
+    ),
 }
 
 
@@ -73,7 +83,8 @@ def clip(frames: int, batch: int = 2, seed: int = 3) -> LatentClip:
 
 def world(model: DiffusionModel[Any], sampler: SamplerConfig) -> World:
     """Return a world of random weights that dreams pixels."""
-    return World(PixelTokenizer(), model, sampler.build(), ACTIONS, frame_size=(HEIGHT, WIDTH), fps=30.0)
+    drawn = sampler.view(model)
+    return World(PixelTokenizer(), drawn, sampler.build(), ACTIONS, frame_size=(HEIGHT, WIDTH), fps=30.0)
 
 
 def prompts(count: int, frames: int = 4) -> list[Prompt]:

@@ -5,6 +5,7 @@ import pytest
 import torch
 from cases import MODELS, SAMPLERS, action_rows, build, clip, prompts, tensors, world
 
+from hallucade.models.base import LatentClip
 from hallucade.rollout import Session, dream
 from hallucade.samplers.base import seeded
 from hallucade.samplers.flow import FlowSamplerConfig
@@ -64,9 +65,10 @@ def test_offline_equals_live(model, sampler, dreamed):
 @torch.no_grad()
 def test_a_sampler_leaves_the_state_unchanged(model, sampler):
     seen = clip(6, batch=1)
-    state = model.prefill(seen)
+    drawn = sampler.view(model)
+    state = drawn.prefill(seen)
     before = [t.clone() for t in tensors(state)]
-    draws = [sampler.build()(model, state, seen.actions[:, :1], seeded(0, 1)) for _ in range(2)]
+    draws = [sampler.build()(drawn, state, seen.actions[:, :1], seeded(0, 1)) for _ in range(2)]
     assert torch.equal(*draws)
     assert all(torch.equal(a, b) for a, b in zip(before, tensors(state), strict=True))
 
@@ -87,8 +89,31 @@ def test_guidance_moves_away_from_no_action(model):
     state, action = model.prefill(seen), seen.actions[:, :1]
     plain, strong = (FlowSamplerConfig(guidance=g).build()(model, state, action, seeded(0, 1)) for g in (1.0, 3.0))
     noise = torch.randn(plain.shape[1:], generator=seeded(0, 1)[0])[None]
-    free = model.denoise(state, None, noise, torch.ones(1))
+    free = noise - model.velocity(state, None, noise, torch.ones(1))  # one Euler step without the action
     torch.testing.assert_close(strong, free + 3 * (plain - free), rtol=1e-4, atol=1e-4)
+
+
+@torch.no_grad()
+def test_a_guided_memory_is_constant_forked_whole_and_prefilled_as_observed(model):
+    whole, view = clip(9), SAMPLERS["ddim, guided"].view(model)
+
+    def following(state):
+        return view.denoise(state, whole.actions[:, 7:], whole.latents[:, 8:], torch.full((2,), 0.6))
+
+    def size(state):
+        return sum({t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in tensors(state)}.values())
+
+    state = view.initial(whole.latents[:, :1])
+    start = size(state)
+    for i in range(1, 8):
+        state = view.observe(state, whole.actions[:, i - 1 : i], whole.latents[:, i : i + 1])
+    assert size(state) == start > 0
+    prefilled = view.prefill(LatentClip(whole.latents[:, :8], whole.actions[:, :7]))
+    torch.testing.assert_close(following(state), following(prefilled), rtol=1e-4, atol=1e-3)
+    fork, before = view.fork(state), following(state)
+    for _ in range(7):
+        state = view.observe(state, whole.actions[:, :1], whole.latents[:, :1])
+    assert torch.equal(following(fork), before)
 
 
 def test_a_session_forgets_the_game_before_a_reset(model):

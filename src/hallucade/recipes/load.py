@@ -85,7 +85,7 @@ def make_world(config: RunConfig, tokenizer: Tokenizer, model: WorldModel[Any]) 
     assert source is not None
     return World(
         tokenizer=tokenizer,
-        model=model,
+        model=config.sampler.view(model),
         sampler=config.sampler.build(),
         actions=source.actions,
         frame_size=source.frame_size,

@@ -9,6 +9,8 @@ from pathlib import Path
 from hallucade.recipes.any_game import unet_small
 from hallucade.recipes.pong import pong, pong_micro, pong_toy_wm
 from hallucade.recipes.run_config import RunConfig
+from hallucade.samplers import ddim as ddim  # a run folder may name their configs
+from hallucade.samplers import guided as guided
 
 Recipe = Callable[[], RunConfig]
 RECIPES: dict[str, Recipe] = {

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 
 from hallucade.config import Config
+from hallucade.diffusion.schedules import shift_levels
+from hallucade.models.base import WorldModel
 from hallucade.shapes import Action, Latent
 
 Model = TypeVar("Model", contravariant=True)
@@ -26,6 +28,26 @@ class SamplerConfig(Config):
     def build(self) -> Sampler[Any]:
         """Build the sampler."""
         raise NotImplementedError
+
+    def view(self, model: WorldModel[Any]) -> WorldModel[Any]:
+        """Return what to dream with: `model`, or a view of it whose memory holds what this sampler's guidance needs."""
+        return model
+
+
+def sampling_levels(steps: int, shift: float = 1.0) -> list[float]:
+    """Return `steps` + 1 levels from 1 down to 0, even before the shift of `shift_levels`."""
+    even = torch.linspace(1, 0, steps + 1, dtype=torch.float64)
+    return [float(level) for level in shift_levels(even, shift)]
+
+
+def check_steps(steps: int) -> None:
+    """Refuse a number of steps below one.
+
+    Raises:
+        ValueError: names the value.
+    """
+    if steps < 1:
+        raise ValueError(f"sampling steps is {steps}; use 1 or more")
 
 
 def seeded(seed: int, count: int) -> list[torch.Generator]:

@@ -7,9 +7,10 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from hallucade.diffusion.schedules import shift_levels
+from hallucade.diffusion.schedules import check_shift
 from hallucade.models.base import DiffusionModel
-from hallucade.samplers.base import Generators, SamplerConfig, normal
+from hallucade.samplers.base import Generators, SamplerConfig, check_steps, normal, sampling_levels
+from hallucade.samplers.guidance import ActionGuided
 from hallucade.shapes import Action, Latent
 
 
@@ -23,10 +24,8 @@ class FlowSamplerConfig(SamplerConfig):
     guidance: float = 1.0  # classifier-free guidance on the action; 1 costs nothing
 
     def __post_init__(self) -> None:
-        if self.steps < 1:
-            raise ValueError(f"sampling steps is {self.steps}; use 1 or more")
-        if self.shift <= 0:
-            raise ValueError(f"shift is {self.shift}; it must be positive (1 is the identity)")
+        check_steps(self.steps)
+        check_shift(self.shift)
 
     def build(self) -> "FlowSampler":
         return FlowSampler(self)
@@ -39,11 +38,10 @@ class FlowSampler:
         self.config = config
 
     def __call__(self, model: DiffusionModel[Any], state: Any, action: Action, generators: Generators) -> Latent:
-        shape = (action.shape[0], model.block, *model.latent_shape)
-        x = normal(shape, generators, action.device)
-        even = torch.linspace(1, 0, self.config.steps + 1, dtype=torch.float64)
-        levels = [float(level) for level in shift_levels(even, self.config.shift)]
-        for now, after in pairwise(levels):
+        if self.config.guidance != 1:
+            model = ActionGuided(model, self.config.guidance)
+        x = normal((action.shape[0], model.block, *model.latent_shape), generators, action.device)
+        for now, after in pairwise(sampling_levels(self.config.steps, self.config.shift)):
             x = self._step(model, state, action, x, now, after)
         return x
 
@@ -57,9 +55,4 @@ class FlowSampler:
         return x + (after - now) * 0.5 * (slope + self._velocity(model, state, action, euler, after))
 
     def _velocity(self, model: DiffusionModel[Any], state: Any, action: Action, x: Tensor, level: float) -> Tensor:
-        levels = torch.full((x.shape[0],), level, device=x.device)
-        pressed = model.velocity(state, action, x, levels)
-        if self.config.guidance == 1:
-            return pressed
-        free = model.velocity(state, None, x, levels)
-        return free + self.config.guidance * (pressed - free)
+        return model.velocity(state, action, x, torch.full((x.shape[0],), level, device=x.device))
