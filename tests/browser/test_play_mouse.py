@@ -108,6 +108,28 @@ def test_the_caught_mouse_turns_the_view_and_nothing_is_lost(open_page: Callable
     sees(page, -80 * DEGREES, -40 * DEGREES)
 
 
+def test_a_mouse_of_a_thousand_events_a_second_is_neither_lost_nor_a_flood(
+    open_page: Callable[[str], Page], maze: str
+) -> None:
+    page = open_page(maze)
+    catch_mouse(page)
+    page.wait_for_timeout(100)
+    page.evaluate(
+        """() => {
+            window.sent = 0;
+            const send = WebSocket.prototype.send;
+            WebSocket.prototype.send = function (text) {
+                window.sent += text.includes("moved");
+                send.call(this, text);
+            };
+            for (let i = 0; i < 80; i++)
+                document.dispatchEvent(new MouseEvent("mousemove", { movementX: 1, movementY: -1 }));
+        }"""
+    )
+    sees(page, 80 * DEGREES, 80 * DEGREES)
+    assert page.evaluate("window.sent") < 40
+
+
 def test_the_dial_shows_the_turn_and_settles_with_the_mouse(open_page: Callable[[str], Page], maze: str) -> None:
     page = open_page(maze)
     page.keyboard.press("p")
