@@ -48,6 +48,12 @@ COMMANDS = {
     "rollout": Command("worlds", "rollout", "Dream a video."),
     "play": Command("worlds", "play", "Play a dream in the browser, beside the true game."),
     "export": Command("worlds", "export", "Write a run or a store for others, and nothing else."),
+    "import-checkpoint": Command(
+        "checkpoints",
+        "import_checkpoint",
+        "Turn public weights into a run, or check our network against theirs.",
+        parses=True,
+    ),
     "demo": Command("worlds", "demo", "Record, train, judge and play Pong inside a neural network."),
 }
 
@@ -84,12 +90,13 @@ def _run(arguments: list[str]) -> None:
 
 
 def _overview() -> str:
+    width = max(map(len, COMMANDS))
     lines = [
         "usage: hallucade COMMAND [options]",
         "",
         "Turn recorded play into a game that a neural network dreams.",
         "",
-        *(f"  {name:9} {command.summary}" for name, command in COMMANDS.items()),
+        *(f"  {name:{width}} {command.summary}" for name, command in COMMANDS.items()),
         "",
         "hallucade COMMAND --help explains one; hallucade --version says which this is.",
     ]

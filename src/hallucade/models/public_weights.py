@@ -116,11 +116,11 @@ def strip_prefix(tensors: Mapping[str, Tensor], anchor: str, prefix: str | None 
     """
     plain = {name.replace("_orig_mod.", ""): value for name, value in tensors.items()}
     found = list(_prefixes(plain, anchor))
-    if prefix is not None and prefix not in found:
-        raise PublicWeightsError(f"no network has the prefix {prefix!r}; found: {_quoted(found)}")
     if not found:
         some = ", ".join(list(plain)[:5]) or "none"
         raise PublicWeightsError(f"no tensor is called {anchor}, so this is another network; it has {some}, ...")
+    if prefix is not None and prefix not in found:
+        raise PublicWeightsError(f"no network has the prefix {prefix!r}; found: {_quoted(found)}")
     if prefix is None and len(found) > 1:
         raise PublicWeightsError(f"the file holds several networks; choose one with --prefix: {_quoted(found)}")
     chosen = found[0] if prefix is None else prefix

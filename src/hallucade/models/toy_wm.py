@@ -8,7 +8,7 @@ Source: toy-wm, described from its weights and outputs.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 import torch
@@ -219,10 +219,10 @@ def toy_wm_stream(
     level: float = STREAM_LEVEL,
 ) -> Float[Tensor, "b f 3 h w"]:
     """Return what public toy-wm returns for frames that come one at a time, all at one noise level."""
-    told = DiffusionTransformer(replace(model.config, context_level=level), model.action_features, model.latent_shape)
-    told.load_state_dict(model.state_dict())
+    told = model.told(level)
+    assert isinstance(told, DiffusionTransformer)
     rows = zip(frames, actions, strict=True)
-    return torch.stack([_row_stream(told.eval(), row, ids, level) for row, ids in rows])
+    return torch.stack([_row_stream(told, row, ids, level) for row, ids in rows])
 
 
 def _row_stream(

@@ -11,6 +11,7 @@ from hallucade.recipes.pong import pong, pong_micro, pong_toy_wm
 from hallucade.recipes.run_config import RunConfig
 from hallucade.samplers import ddim as ddim  # a run folder may name their configs
 from hallucade.samplers import guided as guided
+from hallucade.tokenizers import absent as absent
 
 Recipe = Callable[[], RunConfig]
 RECIPES: dict[str, Recipe] = {
