@@ -7,7 +7,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hallucade.diffusion.schedules import NoiseSchedule, RectifiedFlow, expand, shift_levels
+from hallucade.diffusion.schedules import (
+    TIMESTEPS,
+    CosineNoiseConfig,
+    LinearNoiseConfig,
+    NoiseSchedule,
+    RectifiedFlow,
+    expand,
+    shift_levels,
+)
 from hallucade.diffusion.targets import SIGMA_DATA, input_scale, loss_scale, predict_x0
 from hallucade.diffusion.timesteps import LogitNormalLevels, UniformLevels
 from hallucade.diffusion.weighting import motion_weight
@@ -26,7 +34,13 @@ class Trigonometric(NoiseSchedule):
         return -math.pi / 2 * self.sigma(level), math.pi / 2 * self.alpha(level)
 
 
-SCHEDULES = [RectifiedFlow(), Trigonometric()]
+SCHEDULES = [
+    RectifiedFlow(),
+    RectifiedFlow(shift=3.0),
+    Trigonometric(),
+    LinearNoiseConfig().build(),
+    CosineNoiseConfig(zero_terminal_snr=True).build(),
+]
 shifts = st.floats(0.1, 10)
 
 
@@ -42,7 +56,7 @@ def eps():
 
 @pytest.fixture
 def level():
-    return torch.rand(2, 5, dtype=torch.float64) * 0.8 + 0.1
+    return (torch.randint(100, 900, (2, 5)).double() + 0.5) / TIMESTEPS  # between the timesteps, where angles are tabulated
 
 
 def close(a, b, atol=1e-9):
@@ -52,7 +66,9 @@ def close(a, b, atol=1e-9):
 @pytest.mark.parametrize("schedule", SCHEDULES)
 def test_level_0_is_data_and_level_1_is_noise(schedule, x0, eps):
     close(schedule.mix(x0, eps, torch.zeros(2, 5, dtype=torch.float64)), x0)
-    close(schedule.mix(x0, eps, torch.ones(2, 5, dtype=torch.float64)), eps)
+    signal = math.sqrt(schedule.snr(torch.ones((), dtype=torch.float64)))  # not quite none on DDPM's schedule
+    assert signal < 0.01
+    close(schedule.mix(x0, eps, torch.ones(2, 5, dtype=torch.float64)), eps, atol=6 * signal)
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
@@ -187,6 +203,16 @@ def test_levels_of_pure_noise_have_their_share(generator):
     assert (UniformLevels().draw((5_003,), generator) < 1).all()
     with pytest.raises(ValueError, match=r"pure_noise_share is 1\.5"):
         UniformLevels(pure_noise_share=1.5)
+
+
+@pytest.mark.parametrize("kind", [UniformLevels, LogitNormalLevels])
+def test_one_level_a_clip(kind, generator):
+    levels = kind(per="clip", pure_noise_share=0.3).draw((400, 7), generator)
+    assert levels.shape == (400, 7)
+    assert torch.equal(levels, levels[:, :1].expand(400, 7))
+    assert (levels[:, 0] == 1).float().mean().item() == pytest.approx(0.3, abs=0.07)
+    assert levels[:, 0].unique().numel() > 200
+    assert kind().draw((400, 7), generator)[0].unique().numel() == 7
 
 
 def test_the_same_seed_draws_the_same_levels():

@@ -4,58 +4,16 @@ import math
 
 import pytest
 import torch
+from gaussian_game import ACTION, LATENT_SHAPE, GaussianGame
+from gaussian_game import draw as draw_by
 
-from hallucade.diffusion.schedules import RectifiedFlow
-from hallucade.models.base import DiffusionModel
 from hallucade.samplers.base import normal, seeded
 from hallucade.samplers.flow import FlowSamplerConfig
 from hallucade.tokenizers.pixel import PixelTokenizer
 
-LATENT_SHAPE = (3, 6, 10)
-ACTION = torch.randn(5, 1, 7, generator=torch.Generator().manual_seed(7))
-
-
-class GaussianGame(DiffusionModel[None]):
-    """Frames are drawn from N(mean, spread^2) with the mean given by the action: the exact denoiser is known.
-
-    Without an action the mean is 0. The path from the noise e ends at mean + spread * e.
-    """
-
-    def __init__(self, spread: float, block: int = 1) -> None:
-        super().__init__()
-        self.spread, self.block = spread, block
-        self.schedule, self.latent_shape = RectifiedFlow(), LATENT_SHAPE
-        self.levels: list[float] = []  # of every call with an action
-        self.free_calls = 0
-
-    def mean(self, action):
-        return action.mean((1, 2)).reshape(-1, 1, 1, 1, 1)
-
-    def denoise(self, state, action, noisy, level):
-        if action is None:
-            self.free_calls += 1
-        else:
-            self.levels.append(level[0].item())
-        mean = torch.zeros(()) if action is None else self.mean(action)
-        alpha, sigma = 1 - level.reshape(-1, 1, 1, 1, 1), level.reshape(-1, 1, 1, 1, 1)
-        gain = alpha * self.spread**2 / (alpha**2 * self.spread**2 + sigma**2)
-        return mean + gain * (noisy - alpha * mean)
-
-    def forward(self, noisy, levels, actions, dropped=None):
-        raise AssertionError("a sampler draws from a state, never from a clip")
-
-    def initial(self, latent): ...
-    def observe(self, state, action, latent): ...
-    def fork(self, state): ...
-
 
 def draw(model, action=ACTION, seed=11, **config):
-    return FlowSamplerConfig(**config).build()(model, None, action, seeded(seed, len(action)))
-
-
-def endpoint(model, action=ACTION, seed=11):
-    noise = normal((len(action), model.block, *LATENT_SHAPE), seeded(seed, len(action)), torch.device("cpu"))
-    return model.mean(action) + model.spread * noise
+    return draw_by(FlowSamplerConfig(**config), model, action, seed)
 
 
 @pytest.mark.parametrize("shift", [0.5, 1.0, 3.0])
@@ -71,7 +29,7 @@ def test_heun_converges_at_second_order_and_euler_at_first():
     model = GaussianGame(spread=0.6)
 
     def order_of_convergence(order):
-        errors = [(draw(model, steps=n, order=order) - endpoint(model)).abs().mean().item() for n in (12, 24)]
+        errors = [(draw(model, steps=n, order=order) - model.endpoint()).abs().mean().item() for n in (12, 24)]
         return math.log2(errors[0] / errors[1])
 
     assert order_of_convergence(1) == pytest.approx(1, abs=0.2)
@@ -88,7 +46,7 @@ def test_a_block_of_latents_is_drawn_at_once():
     model = GaussianGame(spread=0.6, block=2)
     drawn = draw(model, steps=24, order=2)
     assert drawn.shape == (5, 2, *LATENT_SHAPE)
-    torch.testing.assert_close(drawn, endpoint(model), rtol=0, atol=0.01)
+    torch.testing.assert_close(drawn, model.endpoint(), rtol=0, atol=0.01)
 
 
 @pytest.mark.parametrize(("order", "calls"), [(1, 4), (2, 7)])
