@@ -37,7 +37,7 @@ def test_actions_states_and_frames_stand_where_they_were_played(
     folder, walks = sample
     store = collect(FolderConfig(path=str(folder)), tmp_path / "s", ConversionConfig(menus="keep")).store
     assert [r.name for r in store.episodes] == ["a_walk", "b_walk", "validation/c_walk"]
-    assert [r.split for r in store.episodes] == ["train", "validation", "validation"]
+    assert [r.split for r in store.episodes] == ["train", "train", "validation"]
     assert (store.fps, store.frame_size, store.manifest.licence) == (FPS, SIZE, "mine")
     assert store.state_names == ("x", "y")
     assert store.actions.names == ("forward", "back", "strafe", "yaw", "pitch")
@@ -98,7 +98,7 @@ EVENTS = ActionSpace(
 def test_events_are_held_until_the_next_one_and_deltas_are_summed() -> None:
     times = np.array([0.0, 0.11, 0.13, 0.2, 0.45])
     rows = np.array([[0, 1, 0.5], [1, 2, 0.5], [0, 3, 0.5], [0, 4, 0.5], [1, 5, 1.0]], np.float32)
-    frames = held(EVENTS, rows, times, 6, 10)
+    frames = held(EVENTS, rows, times, np.arange(6) / 10)
     assert frames[:, 0].tolist() == [0, 1, 0, 0, 1, 1]
     assert frames[:, 1].tolist() == [1, 5, 4, 0, 5, 0]
     assert frames[:, 2].tolist() == [0.5, 0.5, 0.5, 0.5, 0.75, 1.0]
@@ -106,7 +106,7 @@ def test_events_are_held_until_the_next_one_and_deltas_are_summed() -> None:
 
 def test_a_key_released_as_a_frame_appears_is_not_held_in_it() -> None:
     rows = np.array([[1, 0, 0], [0, 0, 0]], np.float32)
-    assert held(EVENTS, rows, np.array([0.0, 0.2]), 4, 10)[:, 0].tolist() == [1, 1, 0, 0]
+    assert held(EVENTS, rows, np.array([0.0, 0.2]), np.arange(4) / 10)[:, 0].tolist() == [1, 1, 0, 0]
 
 
 def test_a_table_of_events_belongs_to_the_frames_by_time(copy: Path, tmp_path: Path) -> None:

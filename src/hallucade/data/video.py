@@ -1,4 +1,4 @@
-"""Videos as frames: read with PyAV, one frame after the other, in RGB."""
+"""Videos as frames: read with PyAV, one frame after the other, in RGB, the way up that a player shows them."""
 
 import os
 from collections.abc import Iterator
@@ -12,6 +12,7 @@ import av.error
 import numpy as np
 from av.container import InputContainer
 from av.video.stream import VideoStream
+from jaxtyping import Float64, UInt8
 
 from hallucade.data.source import FrameReader, Picture, SourceError
 
@@ -23,8 +24,8 @@ THREADS = 2  # of one decoder: more do not help at these sizes, and episodes are
 class VideoFacts:
     """What a video file says of itself."""
 
-    size: tuple[int, int]  # height, width in pixels
-    fps: float
+    size: tuple[int, int]  # height, width in pixels, before any turn that the file asks for
+    fps: float  # on average
     frames: int | None  # as declared; None if the file does not say
 
 
@@ -43,10 +44,30 @@ def probe(path: str | os.PathLike[str]) -> VideoFacts:
         return VideoFacts((height, width), float(rate), stream.frames or None)
 
 
+def frame_times(path: str | os.PathLike[str]) -> Float64[np.ndarray, "f"]:
+    """Return when each frame is shown, in seconds from the first one, without decoding any.
+
+    Where frames are stored that are never shown, there are more times than frames.
+
+    Raises:
+        SourceError: the file is missing, empty, no video, or damaged.
+    """
+    path = Path(path)
+    with _open(path) as container:
+        stream = _stream(container, path)
+        try:
+            stamps = [packet.pts for packet in container.demux(stream) if packet.pts is not None]
+        except av.error.FFmpegError as error:
+            raise SourceError(path, f"the video is damaged ({error.strerror})", REMEDY) from error
+        ticks = np.sort(np.array(stamps, np.int64))
+        return (ticks - ticks[:1]) * float(stream.time_base or 1)
+
+
 def read_video(path: str | os.PathLike[str], start: float = 0.0, stop: float | None = None) -> Iterator[Picture]:
     """Yield the frames whose time is from `start` to before `stop`, in seconds, in RGB.
 
-    Times are the file's own, as a player would show them, and half a frame of rounding is forgiven.
+    Times are the file's own, as a player would show them, and half a frame of rounding is forgiven. A picture that a
+    phone has filmed on its side is turned upright, as its file asks.
 
     Raises:
         SourceError: the file is missing, empty, no video, damaged, or cut short.
@@ -68,13 +89,19 @@ def read_video(path: str | os.PathLike[str], start: float = 0.0, stop: float | N
                 break
             if time >= start - slack or start <= 0:
                 decoded += 1
-                yield np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
+                yield upright(np.asarray(frame.to_ndarray(format="rgb24"), np.uint8), frame.rotation)
         declared = stream.frames
         if ended and start <= 0 and declared and decoded < declared:
             what = f"the file declares {declared} frames and only {decoded} can be decoded: it is cut short"
             raise SourceError(path, what, REMEDY)
         if decoded == 0:
             raise SourceError(path, f"there is no frame from second {start:g} on", REMEDY)
+
+
+def upright(picture: Picture, degrees: int) -> UInt8[np.ndarray, "uh uw 3"]:
+    """Turn a picture by the next quarter of `degrees`, counted against the clock."""
+    quarters = round(degrees / 90) % 4
+    return picture if quarters == 0 else np.ascontiguousarray(np.rot90(picture, quarters))
 
 
 def video_frames(path: str | os.PathLike[str], start: float = 0.0, stop: float | None = None) -> FrameReader:

@@ -61,7 +61,8 @@ class ActionTable:
         except (TypeError, ValueError):
             found = math.nan
         if not math.isfinite(found):
-            raise self.error(row, f"{column} is {cell!r}, which is no number", "correct the file")
+            remedy = "write decimals with a point" if isinstance(cell, str) and "," in cell else "correct the file"
+            raise self.error(row, f"{column} is {cell!r}, which is no number", remedy)
         return found
 
     def error(self, row: int, what: str, remedy: str) -> SourceError:
@@ -94,7 +95,7 @@ def read_table(path: Path) -> ActionTable:
     rows: list[dict[str, Any]] = []
     lines: list[int] = []
     try:
-        for line, row in readers[path.suffix](path):
+        for line, row in readers[path.suffix.lower()](path):
             if not isinstance(row, dict):
                 raise SourceError(path, f"line {line} holds {str(row)[:30]!r}, no object", "write one {...} a frame")
             rows.append(cast("dict[str, Any]", row))

@@ -4,7 +4,8 @@
     SRC/match_01.mp4 .csv         row i: what is held while frame i is on screen
     SRC/validation/match_02.mp4 .jsonl
 
-Files in a folder named train or validation (val, test) are of that split.
+Files in a folder named train or validation (val, test), at any depth, are of that split; where there is such a folder
+for validation, all other files are for training. Hidden files are left alone.
 """
 
 from collections.abc import Sequence
@@ -14,14 +15,14 @@ from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
-from jaxtyping import Float32, Float64
+from jaxtyping import Float32, Float64, Int64
 
 from hallucade.actions import ActionSpace
 from hallucade.data.importers.action_table import SUFFIXES, ActionTable, read_table
 from hallucade.data.importers.clipping import clipped
 from hallucade.data.importers.folder_layout import FILE, FolderLayout, inferred_layout, load_layout
 from hallucade.data.source import ForeignEpisode, ImporterConfig, SourceError
-from hallucade.data.video import probe, video_frames
+from hallucade.data.video import frame_times, probe, video_frames
 from hallucade.shapes import ActionRows
 
 VIDEOS = (".mp4", ".mkv", ".mov", ".avi", ".webm")
@@ -56,12 +57,8 @@ class Folder:
 
     def __init__(self, config: FolderConfig) -> None:
         self._root = Path(config.path)
-        if not self._root.is_dir():
-            raise SourceError(self._root, "there is no such folder", "check the path")
-        files = sorted(file for file in self._root.rglob("*") if file.suffix.lower() in VIDEOS and file.is_file())
-        if not files:
-            raise SourceError(self._root, "there is no video in it", f"put videos there: {', '.join(VIDEOS)}")
-        self._videos = {str(file.relative_to(self._root).with_suffix("")): file for file in files}
+        self._videos = find_videos(self._root)
+        self._splits = {name: _split_of(name) for name in self._videos}
         self._layout = self._read_layout(config.infer)
         self.state_names = self._layout.state
         self.origin = f"videos with actions in {self._root.name}"
@@ -95,19 +92,23 @@ class Folder:
         table, facts = read_table(_table_of(video)), probe(video)
         if self._layout.fps is None and abs(facts.fps / self.fps - 1) > RATE_SLACK:
             what = f"it has {facts.fps:g} frames a second, the first video {self.fps:g}"
-            raise SourceError(video, what, f"convert it, or say fps in {FILE} if the header is wrong")
+            remedy = f"say fps in {FILE} if both are meant to have that, or import it into a store of its own"
+            raise SourceError(video, what, remedy)
         rows, notes = clipped(self.actions, self._layout.rows(table))
+        times = frame_times(video)
+        if uneven := unevenly_spaced(times):
+            notes.append(f"the video's rate varies: {uneven} of {len(times)} frames come early or late")
         states = [table.numbers(column) for column in self._layout.state]
         state = np.stack(states, 1) if states else None
         rewards = None if self._layout.reward is None else table.numbers(self._layout.reward)
         menu = None if self._layout.menu is None else table.numbers(self._layout.menu) != 0
         if self._layout.time is not None:
             events = table.numbers(self._layout.time)
-            count = facts.frames or int(events[-1] * self.fps) + 1
-            picked = frames_of_events(events, count, self.fps, table)
-            rows = held(self.actions, rows, events, count, self.fps)
+            starts = times if uneven else np.arange(len(times)) / self.fps
+            picked = events_of_frames(events, starts, table)
+            rows = held(self.actions, rows, events, starts)
             state, menu = (None if c is None else c[picked] for c in (state, menu))
-            rewards = None if rewards is None else np.bincount(_frame(events, self.fps, count), rewards, count)
+            rewards = None if rewards is None else np.bincount(_frame(events, starts), rewards, len(starts))
         if facts.frames is not None and facts.frames > len(rows) + 1:
             notes.append(f"the video has {facts.frames} frames and the table {len(rows)} rows: the rest is left out")
         last = len(rows) - 1  # its action leads to no frame of which the table knows
@@ -117,7 +118,7 @@ class Folder:
             None if rewards is None else rewards[:last].astype(np.float32),
             state,
             menu=menu,
-            split=SPLITS.get(Path(name).parts[0]) if len(Path(name).parts) > 1 else None,
+            split=self._splits[name] or ("train" if "validation" in self._splits.values() else None),
             notes=tuple(notes),
         )
 
@@ -132,33 +133,55 @@ class Folder:
         return inferred_layout([read_table(_table_of(video)) for video in self._videos.values()])
 
 
+def find_videos(root: Path) -> dict[str, Path]:
+    """Return the videos below a folder by their path without suffix, sorted.
+
+    Raises:
+        SourceError: there is no such folder, it holds no video, or two videos go by one name.
+    """
+    if not root.is_dir():
+        what = "this is a file" if root.exists() else "there is no such folder"
+        raise SourceError(root, what, "give the folder that holds the videos")
+    videos: dict[str, Path] = {}
+    for file in sorted(root.rglob("*")):
+        inner = file.relative_to(root)
+        if file.suffix.lower() in VIDEOS and file.is_file() and not any(part.startswith(".") for part in inner.parts):
+            if other := videos.get(name := str(inner.with_suffix(""))):
+                raise SourceError(file, f"{other.name} has the same name, and so the same table", "rename one of them")
+            videos[name] = file
+    if not videos:
+        raise SourceError(root, "there is no video in it", f"put videos there: {', '.join(VIDEOS)}")
+    return videos
+
+
 def held(
-    actions: ActionSpace, rows: ActionRows, times: Float64[np.ndarray, "n"], frames: int, fps: float
-) -> Float32[np.ndarray, "frames c"]:
+    actions: ActionSpace, rows: ActionRows, times: Float64[np.ndarray, "n"], starts: Float64[np.ndarray, "f"]
+) -> Float32[np.ndarray, "f c"]:
     """Turn events into one row a frame: what was held at any time of the frame, deltas summed.
 
     Args:
         actions: what the columns are.
         rows: one an event; it holds until the next one.
         times: of the events, in seconds from the first frame, ascending.
-        frames: how many.
-        fps: frames a second.
+        starts: when each frame appears, in the same seconds.
     """
     delta = [axis.kind == "delta" for axis in actions.axes]
     moves = np.array([False] * (actions.size - len(delta)) + delta)
-    edges = np.searchsorted(_frame(times, fps, frames), np.arange(frames + 1))
+    edges = np.searchsorted(_frame(times, starts), np.arange(len(starts) + 1))
     current = actions.idle
-    result = np.empty((frames, actions.size), np.float32)
-    for i in range(frames):
+    result = np.empty((len(starts), actions.size), np.float32)
+    for i, start in enumerate(starts):
         events = slice(edges[i], edges[i + 1])
-        at_once = edges[i] < edges[i + 1] and times[edges[i]] * fps <= i + 1e-6  # nothing of what was held before
+        at_once = edges[i] < edges[i + 1] and times[edges[i]] <= start + 1e-6  # nothing of what was held before
         during = rows[events] if at_once else np.concatenate([current[None], rows[events]])
         result[i] = actions.aggregate(during)
         current = np.where(moves, actions.idle, during[-1])
     return result
 
 
-def frames_of_events(times: Float64[np.ndarray, "n"], frames: int, fps: float, table: ActionTable) -> np.ndarray:
+def events_of_frames(
+    times: Float64[np.ndarray, "n"], starts: Float64[np.ndarray, "f"], table: ActionTable
+) -> Int64[np.ndarray, "f"]:
     """Return which event each frame shows: the last one before the frame's end.
 
     Raises:
@@ -167,17 +190,29 @@ def frames_of_events(times: Float64[np.ndarray, "n"], frames: int, fps: float, t
     back = np.flatnonzero(np.diff(times) < 0)
     if len(back):
         raise table.error(int(back[0]) + 1, f"time goes back to {times[back[0] + 1]:g}", "sort the file by time")
-    return np.clip(np.searchsorted(_frame(times, fps, frames), np.arange(frames), side="right") - 1, 0, None)
+    return np.clip(np.searchsorted(_frame(times, starts), np.arange(len(starts)), side="right") - 1, 0, None)
 
 
-def _frame(times: Float64[np.ndarray, "n"], fps: float, frames: int) -> np.ndarray:
+def unevenly_spaced(times: Float64[np.ndarray, "f"]) -> int:
+    """Return how many frames come more than half a frame early or late after the one before."""
+    gaps = np.diff(times)
+    usual = float(np.median(gaps)) if len(gaps) else 0.0
+    return int((np.abs(gaps - usual) > 0.5 * usual).sum())
+
+
+def _frame(times: Float64[np.ndarray, "n"], starts: Float64[np.ndarray, "f"]) -> Int64[np.ndarray, "n"]:
     """Return the frame that is on screen at each time."""
-    return np.clip(np.floor(times * fps + 1e-6), 0, frames - 1).astype(np.int64)
+    return np.clip(np.searchsorted(starts, times + 1e-6, side="right") - 1, 0, None)
+
+
+def _split_of(name: str) -> str | None:
+    return next((SPLITS[part.lower()] for part in Path(name).parts[:-1] if part.lower() in SPLITS), None)
 
 
 def _table_of(video: Path) -> Path:
     for suffix in SUFFIXES:
-        if (table := video.with_suffix(suffix)).is_file():
-            return table
+        for spelling in (suffix, suffix.upper()):
+            if (table := video.with_suffix(spelling)).is_file():
+                return table
     wanted = ", ".join(video.with_suffix(suffix).name for suffix in SUFFIXES)
     raise SourceError(video, "it has no actions beside it", f"write one of {wanted}")
