@@ -8,8 +8,9 @@ import cv2
 import numpy as np
 
 from benchmarks.measurement import Measurement
-from hallucade.data.collect import collect, executor_of
+from hallucade.data.collect import collect
 from hallucade.data.conversion import ConversionConfig
+from hallucade.data.executors import executor_of
 from hallucade.data.importers.folder import FolderConfig
 from hallucade.data.pictures import write_mp4
 

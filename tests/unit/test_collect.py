@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from hallucade.actions import ActionSpace, Axis, Button
-from hallucade.data.collect import Collection, Processes, Read, Reader, Refused, collect, executor_of, serial
+from hallucade.data.collect import Collection, collect
 from hallucade.data.conversion import ConversionConfig
+from hallucade.data.executors import Processes, Read, Reader, Refused, executor_of, serial
 from hallucade.data.journal import JOURNAL
 from hallucade.data.manifest import StoreError, load_manifest, save_manifest
 from hallucade.data.source import ForeignEpisode, SourceConfig, SourceError, frames_of

@@ -9,8 +9,9 @@ from tiny_environments import HEIGHT, LENGTH, WIDTH
 
 from hallucade.actions import ActionSpace, Axis, Button
 from hallucade.config import Config
-from hallucade.data.collect import Processes, collect
+from hallucade.data.collect import collect
 from hallucade.data.environment import EnvironmentConfig, EnvironmentSource
+from hallucade.data.executors import Processes
 from hallucade.data.source import ForeignEpisode
 from hallucade.data.store import EpisodeStore
 from hallucade.games.environment import Environment, Readout

@@ -25,7 +25,8 @@ from samples.lerobot import (
     write_video,
 )
 
-from hallucade.data.collect import Processes, collect
+from hallucade.data.collect import collect
+from hallucade.data.executors import Processes
 from hallucade.data.importers.lerobot import LeRobotConfig
 from hallucade.data.importers.registry import guess_format
 from hallucade.data.source import SourceError

@@ -14,8 +14,9 @@ from samples.vpt import write_vpt
 
 from hallucade.config import Config
 from hallucade.data.checks.validate import validate_store
-from hallucade.data.collect import Read, Reader, collect
+from hallucade.data.collect import collect
 from hallucade.data.conversion import ConversionConfig
+from hallucade.data.executors import Read, Reader
 from hallucade.data.importers.game_factory import GameFactoryConfig
 from hallucade.data.importers.minecraft import minecraft_actions
 from hallucade.data.importers.minerl import MinerlConfig

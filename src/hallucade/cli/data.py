@@ -14,9 +14,10 @@ from hallucade.cli.parse import MARKERS, parse
 from hallucade.data.checks.problem import Problem
 from hallucade.data.checks.summary import summarise
 from hallucade.data.checks.validate import check_store, validate_store
-from hallucade.data.collect import Collection, collect, executor_of
+from hallucade.data.collect import Collection, collect
 from hallucade.data.conversion import ConversionConfig
 from hallucade.data.environment import EnvironmentConfig
+from hallucade.data.executors import executor_of
 from hallucade.data.importers.registry import IMPORTERS, guess_format
 from hallucade.data.ray_executor import RayExecutor
 from hallucade.data.recorder import RecordingConfig

@@ -9,8 +9,8 @@ import pickle
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from hallucade.data.collect import Read, Reader, Refused
 from hallucade.data.conversion import ConversionConfig
+from hallucade.data.executors import Read, Reader, Refused
 from hallucade.data.source import SourceConfig
 
 

@@ -1,0 +1,123 @@
+"""Who reads the episodes of a source: this process, several of this machine, or a cluster (see `ray_executor`).
+
+All of them give episodes back in the order in which they were asked for, so that it does not matter who reads.
+"""
+
+import multiprocessing
+import os
+import signal
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
+from typing import Any, Protocol, runtime_checkable
+
+from hallucade.data.conversion import Conversion, ConversionConfig, Converted
+from hallucade.data.source import EpisodeSource, SourceConfig, SourceError
+
+AHEAD = 2  # episodes a worker that are read before they are needed
+
+
+@dataclass(frozen=True)
+class Read:
+    """One episode of a source, read and converted."""
+
+    name: str
+    converted: Converted
+    split: str | None
+    seed: int | None
+
+
+@dataclass(frozen=True)
+class Refused:
+    """One episode of a source that cannot be read."""
+
+    name: str
+    path: str
+    what: str
+    remedy: str
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Reads and converts an episode by name; travels to other processes as the two configs."""
+
+    source: SourceConfig
+    conversion: ConversionConfig
+
+    @cached_property
+    def opened(self) -> EpisodeSource:
+        """The source, opened once in each process."""
+        return self.source.build()
+
+    @cached_property
+    def convert(self) -> Conversion:
+        """The conversion of this source's episodes."""
+        return Conversion(self.conversion, self.opened.actions, self.opened.fps)
+
+    def __call__(self, name: str) -> Read | Refused:
+        try:
+            foreign = self.opened.read(name)
+            return Read(name, self.convert(foreign), foreign.split, foreign.seed)
+        except SourceError as error:
+            return Refused(name, str(error.path), error.what, error.remedy)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"source": self.source, "conversion": self.conversion}
+
+
+@runtime_checkable
+class Executor(Protocol):
+    """Reads many episodes, in the order of their names."""
+
+    def __call__(self, reader: Reader, names: Iterable[str]) -> Iterator[Read | Refused]: ...
+
+
+def serial(reader: Reader, names: Iterable[str]) -> Iterator[Read | Refused]:
+    """Read in this process."""
+    return map(reader, names)
+
+
+@dataclass(frozen=True)
+class Processes:
+    """Reads in processes of this machine, a few episodes ahead of the writer."""
+
+    workers: int
+
+    def __call__(self, reader: Reader, names: Iterable[str]) -> Iterator[Read | Refused]:
+        context = multiprocessing.get_context("spawn")  # a fork of a process with threads may hang
+        pool = ProcessPoolExecutor(self.workers, context, _start_worker, (reader,))
+        try:
+            left = iter(names)
+            running: deque[Future[Read | Refused]] = deque()
+            running.extend(pool.submit(_work, name) for name in islice(left, self.workers * AHEAD))
+            while running:
+                yield running.popleft().result()
+                running.extend(pool.submit(_work, name) for name in islice(left, 1))
+        except BrokenProcessPool as error:
+            raise MemoryError("a reading process was killed, most likely for want of memory") from error
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def executor_of(workers: int | None, episodes: int) -> Executor:
+    """Return the executor for a number of workers; None is one a core, at most one an episode."""
+    wanted = min(workers or os.cpu_count() or 1, episodes)
+    return serial if wanted <= 1 else Processes(wanted)
+
+
+_reader: Reader | None = None  # of this worker process
+
+
+def _start_worker(reader: Reader) -> None:
+    global _reader
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends its workers
+    _reader = reader
+
+
+def _work(name: str) -> Read | Refused:
+    assert _reader is not None
+    return _reader(name)
