@@ -8,7 +8,7 @@ import argparse
 import subprocess
 import sys
 
-SUBJECTS = ("peak", "record", "clips", "store", "importing", "alignment", "loader", "train", "rollout", "endurance", "play")
+SUBJECTS = tuple("peak record clips store importing alignment loader train rollout endurance play".split())
 
 
 def main() -> int:
