@@ -8,7 +8,19 @@ import argparse
 import subprocess
 import sys
 
-SUBJECTS = tuple("peak record clips store importing alignment loader train rollout endurance play".split())
+SUBJECTS = (
+    "peak",
+    "record",
+    "clips",
+    "store",
+    "importing",
+    "alignment",
+    "loader",
+    "train",
+    "rollout",
+    "endurance",
+    "play",
+)
 
 
 def main() -> int:
