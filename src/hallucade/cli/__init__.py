@@ -46,6 +46,7 @@ COMMANDS = {
     "train": Command("train", "train", "Train a recipe on recorded play.", parses=True),
     "evaluate": Command("worlds", "evaluate", "Judge a run against the true game.", parses=True),
     "rollout": Command("worlds", "rollout", "Dream a video."),
+    "plan": Command("plan", "plan", "Act in the true game by planning in a dream.", parses=True),
     "play": Command("worlds", "play", "Play a dream in the browser, beside the true game."),
     "export": Command("worlds", "export", "Write a run or a store for others, and nothing else."),
     "import-checkpoint": Command(

@@ -1,0 +1,99 @@
+"""Command: plan."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from hallucade.cli.parse import MARKERS
+from hallucade.data.pictures import write_mp4
+from hallucade.evaluation.page import write_whole
+from hallucade.evaluation.planning.cem import CEMConfig
+from hallucade.evaluation.planning.control import ControlConfig
+from hallucade.evaluation.planning.evaluate import PlanningConfig, PlanningResult, evaluate_planning
+from hallucade.evaluation.planning.icem import ICEMConfig
+from hallucade.evaluation.planning.mppi import MPPIConfig
+from hallucade.evaluation.planning.planner import PlannerConfig
+from hallucade.evaluation.planning.tasks import find_task
+from hallucade.recipes.console import say, staged
+from hallucade.recipes.load import load, run_facts
+
+RUNS = Path("runs")
+PLAN_FILE, VIDEO_FILE = "plan.json", "plan.mp4"
+SMALL = {"horizon": 8, "hold": 4, "candidates": 8, "iterations": 1}
+PLANNERS: dict[str, PlannerConfig] = {"icem": ICEMConfig(), "cem": CEMConfig(), "mppi": MPPIConfig()}
+QUICK: dict[str, PlannerConfig] = {
+    "icem": ICEMConfig(**SMALL, elites=3),
+    "cem": CEMConfig(**SMALL, elites=3),
+    "mppi": MPPIConfig(**SMALL),
+}
+
+# --horizon, and not --control.planner.horizon: no name comes twice
+OPTIONS = (*MARKERS, tyro.conf.OmitArgPrefixes, tyro.conf.DisallowNone)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Plan in a dream, act in the true game; write plan.json and plan.mp4."""
+
+    config: Annotated[PlanningConfig, tyro.conf.arg(name="")]
+    run: tyro.conf.Positional[Path | None] = None
+    """A run folder; by default the bundled Pong."""
+    task: str | None = None
+    """pong, maze, pusht or point_maze; by default what fits the run."""
+    out: Path | None = None
+    """Where to write; by default the run folder, and runs/bundled for the bundled Pong."""
+    planner: str = "icem"
+    """icem, cem or mppi."""
+    quick: bool = False
+    """A few episodes and a small planner: a minute or two on one core; sets the defaults of what follows."""
+
+
+def plan(arguments: Sequence[str]) -> None:
+    """Act in the true game by planning in a dream."""
+    default = Plan(_config(_named_planner(arguments), quick="--quick" in arguments))
+    run_planning(tyro.cli(Plan, args=arguments, default=default, prog="hallucade plan", config=OPTIONS))
+
+
+def run_planning(command: Plan) -> None:
+    """Play every episode, say who succeeds how often, and write it down."""
+    world = load(command.run)
+    config = command.config
+    task = find_task(world, config.episodes, config.seed, command.task)
+    out = command.out or command.run or RUNS / "bundled"
+    out.mkdir(parents=True, exist_ok=True)  # minutes before it is needed
+    with staged(f"planning in {task.name}") as stage:
+        result = evaluate_planning(world, task, config, stage)
+    write_whole(out / PLAN_FILE, json.dumps({**result.to_json(), **run_facts(command.run)}, indent=2) + "\n")
+    write_mp4(out / VIDEO_FILE, result.video(), world.fps)
+    _say(result)
+    say(f"written: {out / PLAN_FILE}, {out / VIDEO_FILE}")
+
+
+def _say(result: PlanningResult) -> None:
+    say(f"success: {result.task.about}; {result.config.episodes} episodes, 95 % intervals")
+    for name, success in result.actors.items():
+        low, high = success.share.interval()
+        seconds = success.summary()["seconds_a_decision"]
+        say(f"{name:>24}  {success.share.value:6.1%}  [{low:.1%}, {high:.1%}]  {seconds:.3f} s a decision")
+
+
+def _config(planner: str, quick: bool) -> PlanningConfig:
+    if quick:
+        return PlanningConfig(episodes=8, control=ControlConfig(planner=QUICK[planner]))
+    return PlanningConfig(control=ControlConfig(planner=PLANNERS[planner]))
+
+
+def _named_planner(arguments: Sequence[str]) -> str:
+    """Look ahead for the planner, whose class decides which options there are."""
+    name = "icem"
+    for place, argument in enumerate(arguments):
+        option, _, value = argument.partition("=")
+        if option == "--planner":
+            name = value or next(iter(arguments[place + 1 :]), "")
+    if name not in PLANNERS:
+        raise ValueError(f"planner is {name!r}; choose one of {', '.join(PLANNERS)}")
+    return name

@@ -1,0 +1,150 @@
+"""Who succeeds how often: the planner on the dream beside the same planner on the true game, and beside bots.
+
+The share of the first over the second separates the model from the planner.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from jaxtyping import UInt8
+
+from hallucade.config import Config
+from hallucade.evaluation.comparison_video import comparison_video
+from hallucade.evaluation.planning.control import Actor, Attempt, BotActor, ControlConfig, Controller, attempt
+from hallucade.evaluation.planning.dreamed_futures import DreamedFutures
+from hallucade.evaluation.planning.futures import Imagination
+from hallucade.evaluation.planning.planner import at_least
+from hallucade.evaluation.planning.success import Share
+from hallucade.evaluation.planning.task import Task
+from hallucade.evaluation.result import Progress, silent
+from hallucade.rollout import Prompt, World
+
+DREAM, SIMULATOR = "planner on the dream", "planner on the true game"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanningConfig(Config):
+    """How many episodes, and how each is planned.
+
+    Raises:
+        ValueError: a number out of range.
+    """
+
+    episodes: int = 50  # that every actor plays
+    seed: int = 0  # of episodes, candidates and noise
+    control: ControlConfig = field(default_factory=ControlConfig)
+    shown: int = 4  # episodes in the video
+
+    def __post_init__(self) -> None:
+        at_least(self, "episodes", 1)
+        at_least(self, "shown", 1)
+        at_least(self, "seed", 0)
+
+
+@dataclass(frozen=True)
+class Success:
+    """What one actor did in all episodes."""
+
+    attempts: tuple[Attempt, ...]
+
+    @property
+    def share(self) -> Share:
+        """Successes of episodes."""
+        return Share(sum(a.success for a in self.attempts), len(self.attempts))
+
+    def summary(self) -> dict[str, Any]:
+        """Return plain numbers for JSON."""
+        seconds = [s for a in self.attempts for s in a.seconds]
+        low, high = self.share.interval()
+        return {
+            "success": self.share.value,
+            "interval_95": [low, high],
+            "successes": self.share.hits,
+            "episodes": self.share.of,
+            "score": float(np.mean([a.score for a in self.attempts])),
+            "frames": sum(len(a.rows) for a in self.attempts),
+            "decisions": len(seconds),
+            "seconds_a_decision": float(np.mean(seconds)),
+        }
+
+
+@dataclass(frozen=True)
+class PlanningResult:
+    """Every actor's success in the same episodes."""
+
+    task: Task
+    config: PlanningConfig
+    actors: Mapping[str, Success]
+    world: World
+
+    @property
+    def efficiency(self) -> float | None:
+        """Success on the dream over success on the true game; None if the planner never succeeds there."""
+        perfect = self.actors[SIMULATOR].share.value
+        return self.actors[DREAM].share.value / perfect if perfect else None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return all numbers, and what they were measured with."""
+        return {
+            "task": self.task.name,
+            "success_means": self.task.about,
+            "score_is": self.task.measure,
+            "frames_an_episode_at_most": self.task.limit,
+            "actors": {name: success.summary() for name, success in self.actors.items()},
+            "efficiency": self.efficiency,
+            "config": self.config.to_json(),
+        }
+
+    def video(self) -> UInt8[np.ndarray, "t sh sw 3"]:
+        """Return the first episodes side by side, an actor a row; the last row's keys stand under it."""
+        shown = {name: success.attempts[: self.config.shown] for name, success in self.actors.items()}
+        frames = max(len(a.frames) for attempts in shown.values() for a in attempts)
+        rows = {name: np.stack([_until(a.frames, frames) for a in attempts]) for name, attempts in shown.items()}
+        *_, last = shown.values()
+        idle = self.world.actions.idle[None]
+        held = np.stack([_until(np.concatenate([a.rows, idle]), frames) for a in last])
+        return comparison_video(rows, self.world.actions, held)
+
+
+def evaluate_planning(
+    world: World, task: Task, config: PlanningConfig | None = None, progress: Progress = silent
+) -> PlanningResult:
+    """Let bots and planners play the same episodes of a task in the true game.
+
+    Raises:
+        ValueError: plans that are not made of the world's steps.
+    """
+    config = config or PlanningConfig()
+    config.control.check(world)
+    names = (*task.policies, SIMULATOR, DREAM)
+    actors = dict[str, Success]()
+    for index, name in enumerate(names):
+        attempts = list[Attempt]()
+        for episode in range(config.episodes):
+            progress(name, (index + episode / config.episodes) / len(names))
+            attempts.append(_played(world, task, name, episode, config))
+        actors[name] = Success(tuple(attempts))
+    return PlanningResult(task, config, actors, world)
+
+
+def _played(world: World, task: Task, name: str, episode: int, config: PlanningConfig) -> Attempt:
+    start = task.begin(episode)
+    memory = max(world.model.context * world.tokenizer.stride, world.frames_per_step)
+    return attempt(task, _actor(world, task, name, episode, config), start, memory)
+
+
+def _actor(world: World, task: Task, name: str, episode: int, config: PlanningConfig) -> Actor:
+    if name in task.policies:
+        return BotActor(task.policy(name, episode))
+
+    def imagine(played: Prompt, noise: int) -> Imagination:
+        return DreamedFutures(world, played, noise) if name == DREAM else task.simulator(world)
+
+    return Controller(config.control, world, imagine, task.cost(world), config.seed * 1_000_003 + episode)
+
+
+def _until(values: np.ndarray, length: int) -> np.ndarray:
+    """Return values `t ...` of another length: cut, or with the last one repeated."""
+    return np.concatenate([values, np.repeat(values[-1:], max(length - len(values), 0), 0)])[:length]
