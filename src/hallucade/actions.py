@@ -121,6 +121,39 @@ class Axis(Config):
 Control = Button | Choice | Axis
 
 
+def camera_axes(yaw: float, pitch: float, yaw_by_key: float, pitch_by_key: float) -> tuple[Axis, Axis]:
+    """Return the axes of a view that a mouse or the arrow keys turn: yaw to the right, and pitch up.
+
+    Args:
+        yaw: degrees a frame, at most; and so is `pitch`.
+        pitch: see `yaw`.
+        yaw_by_key: degrees a frame that a held key turns; and so is `pitch_by_key`.
+        pitch_by_key: see `yaw_by_key`.
+    """
+    return (
+        Axis(
+            name="yaw",
+            low=-yaw,
+            high=yaw,
+            kind="delta",
+            negative_keys=("ArrowLeft",),
+            positive_keys=("ArrowRight",),
+            by_key=min(yaw_by_key, yaw),
+            turns="right",
+        ),
+        Axis(
+            name="pitch",
+            low=-pitch,
+            high=pitch,
+            kind="delta",
+            negative_keys=("ArrowDown",),
+            positive_keys=("ArrowUp",),
+            by_key=min(pitch_by_key, pitch),
+            turns="up",
+        ),
+    )
+
+
 @dataclass(frozen=True, kw_only=True)
 class ActionSpace(Config):
     """All controls of a game; columns are the buttons, then the choices, then the axes.

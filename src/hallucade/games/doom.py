@@ -28,7 +28,7 @@ BUTTONS: dict[str, tuple[str, tuple[str, ...]]] = {  # name: ViZDoom's name, key
     "right": ("MOVE_RIGHT", ("KeyD",)),
     "run": ("SPEED", ("ShiftLeft",)),
     "use": ("USE", ("KeyE", "Enter")),
-    "attack": ("ATTACK", ("Space",)),
+    "attack": ("ATTACK", ("Space", "Mouse0")),
 }
 DOOM_ACTIONS = ActionSpace(  # of one tic
     buttons=tuple(Button(name=name, keys=keys) for name, (_, keys) in BUTTONS.items()),

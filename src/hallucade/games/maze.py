@@ -11,7 +11,7 @@ import gymnasium
 import numpy as np
 from jaxtyping import Float32, Float64, Int64, Shaped, UInt8
 
-from hallucade.actions import ActionSpace, Axis, Button
+from hallucade.actions import ActionSpace, Button, camera_axes
 from hallucade.config import Config
 from hallucade.games.counter_random import random_bits, uniform
 from hallucade.games.maze_camera import Camera
@@ -28,28 +28,7 @@ MAZE_ACTIONS = ActionSpace(
         Button(name="left", keys=("KeyA",)),
         Button(name="right", keys=("KeyD",)),
     ),
-    axes=(
-        Axis(
-            name="yaw",
-            low=-MAX_TURN,
-            high=MAX_TURN,
-            kind="delta",
-            negative_keys=("ArrowLeft",),
-            positive_keys=("ArrowRight",),
-            by_key=5.0,
-            turns="right",
-        ),
-        Axis(
-            name="pitch",
-            low=-MAX_TURN,
-            high=MAX_TURN,
-            kind="delta",
-            negative_keys=("ArrowDown",),
-            positive_keys=("ArrowUp",),
-            by_key=3.0,
-            turns="up",
-        ),
-    ),
+    axes=camera_axes(MAX_TURN, MAX_TURN, 5.0, 3.0),
 )
 STATE_NAMES = ("x", "y", "yaw", "pitch", "map")
 X, Y, YAW, PITCH, MAP = range(5)

@@ -21,7 +21,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from hallucade.actions import ActionSpace, Axis, Button
+from hallucade.actions import ActionSpace, Button, camera_axes
 from hallucade.data.importers.csgo_files import AUX_HEALTH, Recording, h5py, read_hdf5, read_pt
 from hallucade.data.source import ForeignEpisode, ImporterConfig, SourceError
 from hallucade.shapes import ActionRows
@@ -36,14 +36,14 @@ KEYS = {  # in the order of the files: w, a, s, d, though a comment in their mak
     "back": "KeyS",
     "right": "KeyD",
     "jump": "Space",
-    "crouch": "ControlLeft",
+    "crouch": "KeyC",  # the left control key would close the page with W
     "walk": "ShiftLeft",
     "weapon.1": "Digit1",
     "weapon.2": "Digit2",
     "weapon.3": "Digit3",
     "reload": "KeyR",
-    "fire": "KeyJ",  # the page has no mouse buttons
-    "aim": "KeyK",
+    "fire": "Mouse0",
+    "aim": "Mouse2",
 }
 KEY_YAW, KEY_PITCH = 60, 50  # mouse counts a frame that an arrow key moves, as in DIAMOND's player
 GROUPS = {"mouse_x": (len(KEYS), MOUSE_X), "mouse_y": (len(KEYS) + len(MOUSE_X), MOUSE_Y)}  # first place, bins
@@ -120,28 +120,7 @@ class Csgo:
         farthest_x, farthest_y = degrees * MOUSE_X[-1], degrees * MOUSE_Y[-1]
         return ActionSpace(
             buttons=tuple(Button(name=name, keys=(key,)) for name, key in KEYS.items()),
-            axes=(
-                Axis(
-                    name="yaw",
-                    low=-farthest_x,
-                    high=farthest_x,
-                    kind="delta",
-                    negative_keys=("ArrowLeft",),
-                    positive_keys=("ArrowRight",),
-                    by_key=degrees * KEY_YAW,
-                    turns="right",
-                ),
-                Axis(
-                    name="pitch",
-                    low=-farthest_y,
-                    high=farthest_y,
-                    kind="delta",
-                    negative_keys=("ArrowDown",),
-                    positive_keys=("ArrowUp",),
-                    by_key=degrees * KEY_PITCH,
-                    turns="up",
-                ),
-            ),
+            axes=camera_axes(farthest_x, farthest_y, degrees * KEY_YAW, degrees * KEY_PITCH),
         )
 
     @property

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-from hallucade.actions import ActionSpace, Axis, Button
+from hallucade.actions import ActionSpace, Button, camera_axes
 
 STATE_NAMES = ("x", "y", "z", "yaw", "pitch")  # blocks, y is up; degrees, yaw to the right, pitch up
 KEY_YAW, KEY_PITCH = 5.0, 3.0  # degrees a frame that an arrow key turns: the mouse reaches further
@@ -15,10 +15,10 @@ KEYS = {
     "right": "KeyD",
     "jump": "Space",
     "sneak": "ShiftLeft",
-    "sprint": "ControlLeft",
-    "attack": "KeyJ",  # the page has no mouse buttons
-    "use": "KeyK",
-    "pickItem": "KeyL",
+    "sprint": "KeyR",  # the left control key would close the page with W
+    "attack": "Mouse0",
+    "use": "Mouse2",
+    "pickItem": "Mouse1",
     "drop": "KeyQ",
     "inventory": "KeyE",
     "swapHands": "KeyF",
@@ -36,26 +36,5 @@ def minecraft_actions(buttons: Sequence[str], max_turn: float) -> ActionSpace:
         raise ValueError(f"max_turn is {max_turn} degrees a frame; it must be positive")
     return ActionSpace(
         buttons=tuple(Button(name=name, keys=(KEYS[name],) if name in KEYS else ()) for name in buttons),
-        axes=(
-            Axis(
-                name="yaw",
-                low=-max_turn,
-                high=max_turn,
-                kind="delta",
-                negative_keys=("ArrowLeft",),
-                positive_keys=("ArrowRight",),
-                by_key=min(KEY_YAW, max_turn),
-                turns="right",
-            ),
-            Axis(
-                name="pitch",
-                low=-max_turn,
-                high=max_turn,
-                kind="delta",
-                negative_keys=("ArrowDown",),
-                positive_keys=("ArrowUp",),
-                by_key=min(KEY_PITCH, max_turn),
-                turns="up",
-            ),
-        ),
+        axes=camera_axes(max_turn, max_turn, KEY_YAW, KEY_PITCH),
     )
