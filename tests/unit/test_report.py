@@ -20,6 +20,7 @@ from hallucade.evaluation.comparison_video import comparison_video
 from hallucade.evaluation.evaluate import evaluate
 from hallucade.evaluation.game_check.pong import evaluate_pong
 from hallucade.evaluation.line_chart import line_chart
+from hallucade.evaluation.perceptual import PerceptualConfig
 from hallucade.evaluation.recorded_clips import ClipCheckConfig, evaluate_clips
 from hallucade.evaluation.report import write_report
 from hallucade.evaluation.report_tables import headline_table
@@ -63,7 +64,9 @@ def store(tmp_path: Path) -> EpisodeStore:
     return EpisodeStore(tmp_path / "store")
 
 
-CLIPS = ClipCheckConfig(clips=7, prompt_frames=4, horizons=(1, 3, 7), batch=3, shown=2)
+CLIPS = ClipCheckConfig(
+    clips=7, prompt_frames=4, horizons=(1, 3, 7), batch=3, shown=2, perceptual=PerceptualConfig(lite0="off")
+)
 
 
 def small_evaluation() -> Evaluation:

@@ -1,14 +1,17 @@
 """The check for every game, simulator or not: dreams beside recorded clips that training never saw."""
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 import numpy as np
+from jaxtyping import UInt8
 
 from hallucade.config import Config
 from hallucade.data.clips import ClipWindows
 from hallucade.data.store import EpisodeStore
 from hallucade.evaluation.comparison_video import comparison_video
 from hallucade.evaluation.game_check.dreaming import dream_batches
+from hallucade.evaluation.perceptual import PerceptualConfig
 from hallucade.evaluation.picture_scores import PictureScores
 from hallucade.evaluation.result import Curve, Evaluation, Plot, Progress, Video, silent
 from hallucade.rollout import Prompt, World
@@ -30,6 +33,7 @@ class ClipCheckConfig(Config):
     batch: int = 64
     shown: int = 4  # clips in the video
     seed: int = 0
+    perceptual: PerceptualConfig = field(default_factory=PerceptualConfig)
 
     def __post_init__(self) -> None:
         if not self.horizons or min(self.horizons) < 1:
@@ -51,10 +55,11 @@ def evaluate_clips(
 
     Raises:
         ValueError: the store holds other pictures, other actions or no episode of the validation split that is long
-            enough.
+            enough; or weights that are asked for are missing.
     """
     config = config or ClipCheckConfig()
     check_same_game(world, store)
+    looks = config.perceptual.build(world.frame_size, config.horizons, world.device)
     window = config.prompt_frames + config.horizon
     windows = ClipWindows(store, world.actions, frames=window, batch=config.clips, seed=config.seed, split=SPLIT)
     frames, rows = windows.windows.gather(windows.ids_at(0))
@@ -63,10 +68,14 @@ def evaluate_clips(
     scores, shown, done = PictureScores(config.horizons), list[np.ndarray](), 0
     for batch, dreamed in dream_batches(world, prompts, rows[:, p - 1 :], config.batch, config.seed):
         scores.add(dreamed, frames[batch, p - 1 :])
+        looks.add(dreamed, frames[batch, p:])
         shown.append(dreamed[: config.shown])
         done += len(dreamed)
         progress("dreaming recorded clips", done / len(prompts))
-    metrics = scores.metrics("clips/")
+    if looks.wants_others:
+        for others in _other_clips(windows, config.batch):
+            looks.add_other(others[:, p:])
+    metrics = scores.metrics("clips/") | looks.metrics("clips/")
     real, held = frames[: config.shown, p - 1 :], rows[: config.shown, p - 1 :]
     dreams = np.concatenate([real[:, :1], np.concatenate(shown)[: config.shown]], 1)
     video = Video(
@@ -78,7 +87,8 @@ def evaluate_clips(
     protocol = (
         f"{len(prompts)} windows of {window} frames of the {SPLIT} split, seed {config.seed}; prompt of {p} frames"
     )
-    return Evaluation(metrics, (_plot(metrics, config.horizons),), (video,), {"Clips": protocol})
+    plot, found = _plot(metrics, config.horizons), {"Clips": protocol, **looks.protocol()}
+    return Evaluation(metrics, (plot,), (video,), found, tuple(looks.notes()))
 
 
 def check_same_game(world: World, store: EpisodeStore) -> None:
@@ -92,6 +102,15 @@ def check_same_game(world: World, store: EpisodeStore) -> None:
         raise ValueError(f"the store holds {have} pixels, the model dreams {want}; record or import at that size")
     if difference := world.actions.difference(store.actions):
         raise ValueError(f"the store's actions are not the model's: {difference}; choose the store it was trained on")
+
+
+def _other_clips(windows: ClipWindows, batch: int) -> Iterator[UInt8[np.ndarray, "b t h w 3"]]:
+    """Yield as many windows that are not among the first ones, or nothing where there are too few."""
+    ids = windows.ids_at(1)
+    if np.isin(ids, windows.ids_at(0)).any():
+        return
+    for start in range(0, len(ids), batch):
+        yield windows.windows.gather(ids[start : start + batch])[0]
 
 
 def _plot(metrics: dict[str, float], horizons: tuple[int, ...]) -> Plot:

@@ -4,6 +4,7 @@ import json
 import math
 import os
 from collections.abc import Mapping
+from html import escape
 from pathlib import Path
 
 from hallucade.evaluation import report_tables as tables
@@ -44,6 +45,8 @@ def report_html(metrics: Mapping[str, float], evaluation: Evaluation, about: Map
         ("Errors of the game's state", tables.error_table(metrics)),
         ("Rules", tables.rule_table(metrics)),
         ("Likeness of the pictures", tables.picture_table(metrics, "pong") + tables.picture_table(metrics, "clips")),
+        ("Likeness of all pictures together", tables.distance_table(metrics, "clips")),
+        ("Read with care", "".join(f"<p>{escape(note)}</p>" for note in evaluation.notes)),
         ("How it was measured", pairs(evaluation.protocol)),
         ("All numbers", f"<details><summary>{len(metrics)} metrics</summary>{tables.full_table(metrics)}</details>"),
     )

@@ -148,6 +148,12 @@ PICTURES = {
     "psnr_moving": "PSNR of what moves, dB",
     "ssim": "SSIM",
     "ssim_moving": "SSIM of what moves",
+    "lpips": "LPIPS, 0 is the same",
+}
+DISTANCES = {  # of the Fréchet distance: its label, the kernel distance beside it, that one's label
+    "frechet_lite0": ("Fréchet distance on EfficientNet-lite0 (not FID)", "mmd_lite0", "Kernel distance on the same"),
+    "fid": ("FID", "kid", "KID"),
+    "fvd": ("FVD", "kvd", "KVD"),
 }
 
 
@@ -192,11 +198,27 @@ def picture_table(metrics: Metrics, check: str) -> str:
     """Return PSNR and SSIM over the horizon, of the check "pong" or "clips"."""
     horizons = _horizons(metrics, f"{check}/psnr")
     rows = [
-        _row(label, [metrics.get(f"{check}/{name}@{h}") for h in horizons], "{:.3f}" if "ssim" in name else "{:.1f}")
+        _row(label, [metrics.get(f"{check}/{name}@{h}") for h in horizons], "{:.1f}" if "psnr" in name else "{:.3f}")
         for name, label in PICTURES.items()
         if any(f"{check}/{name}@{h}" in metrics for h in horizons)
     ]
     return _table(("Likeness at frame", *map(str, horizons)), rows)
+
+
+def distance_table(metrics: Metrics, check: str) -> str:
+    """Return how far all dreamed pictures are from all real ones, with what tells whether that is far."""
+    rows = list[str]()
+    for name, (label, kernel, kernel_label) in DISTANCES.items():
+        for until in _horizons(metrics, f"{check}/{name}"):
+            samples = metrics.get(f"{check}/{name}_samples@{until}")
+            floor = metrics.get(f"{check}/{name}_floor@{until}")
+            error = metrics.get(f"{check}/{kernel}_error@{until}")
+            about = f"frames 1 to {until}, {samples:.0f} samples" if samples is not None else f"frames 1 to {until}"
+            between = "" if floor is None else f"{floor:.4g} between real clips"
+            rows.append(_described(label, about, metrics[f"{check}/{name}@{until}"], between))
+            if (value := metrics.get(f"{check}/{kernel}@{until}")) is not None:
+                rows.append(_described(kernel_label, about, value, "" if error is None else f"± {error:.2g}"))
+    return _table(("Distance of dream and truth", "Measured", "Beside it"), rows)
 
 
 def full_table(metrics: Metrics) -> str:
@@ -212,6 +234,11 @@ def _horizons(metrics: Metrics, name: str) -> list[int]:
 def _row(label: str, values: Sequence[float | None], form: str) -> str:
     cells = "".join(f'<td class="n">{"–" if v is None else form.format(v)}</td>' for v in values)
     return f"<tr><td>{label}</td>{cells}</tr>"
+
+
+def _described(label: str, about: str, value: float, beside: str) -> str:
+    cells = f'<td class="n">{value:.4g}</td><td class="n">{escape(beside)}</td>'
+    return f"<tr><td>{escape(label)}<small>{escape(about)}</small></td>{cells}</tr>"
 
 
 def _table(heads: Sequence[str], rows: Sequence[str]) -> str:

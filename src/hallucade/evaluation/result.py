@@ -58,6 +58,7 @@ class Evaluation:
     plots: tuple[Plot, ...] = ()
     videos: tuple[Video, ...] = ()
     protocol: Mapping[str, str] = field(default_factory=dict[str, str])  # seeds, windows and counts, in words
+    notes: tuple[str, ...] = ()  # what was not measured and why, and what must not be read into a number
 
     def joined(self, other: "Evaluation") -> "Evaluation":
         """Return both as one; names must not repeat."""
@@ -68,4 +69,5 @@ class Evaluation:
             self.plots + other.plots,
             self.videos + other.videos,
             {**self.protocol, **other.protocol},
+            self.notes + other.notes,
         )
