@@ -15,7 +15,6 @@ from hallucade.diffusion.schedules import (
     shift_levels,
 )
 from hallucade.diffusion.targets import check_target
-from hallucade.diffusion.timesteps import level_of_timestep, timestep_of_level
 from hallucade.models.diffusion_transformer import DiffusionTransformerConfig
 from hallucade.models.unet import UNetConfig
 
@@ -89,13 +88,6 @@ def test_levels_of_single_precision_reach_the_same_angles(config):
     schedule = config.build()
     torch.testing.assert_close(schedule.alpha(LEVELS.float()), schedule.alpha(LEVELS).float(), rtol=0, atol=2e-7)
     torch.testing.assert_close(schedule.sigma(LEVELS.float()), schedule.sigma(LEVELS).float(), rtol=2e-5, atol=0)
-
-
-def test_timesteps_are_levels_and_data_has_none():
-    assert level_of_timestep(torch.tensor([0, 19, 999])).tolist() == pytest.approx([0.001, 0.02, 1.0])
-    torch.testing.assert_close(timestep_of_level(level_of_timestep(TIMES)), TIMES.float(), rtol=0, atol=1e-3)
-    assert timestep_of_level(torch.tensor([0.0, 0.0005])).tolist() == [0, 0]
-    assert level_of_timestep(torch.tensor(6), timesteps=7) == 1
 
 
 @pytest.mark.parametrize("config", [RectifiedFlowConfig(), DISCRETE[1], DISCRETE[3]], ids=repr)

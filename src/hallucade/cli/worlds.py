@@ -1,7 +1,6 @@
 """Commands about trained worlds: evaluate, rollout, play, export, demo."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from hallucade.evaluation.evaluate import evaluate as evaluate_world
 from hallucade.evaluation.game_check.pong import PongCheckConfig
 from hallucade.evaluation.report import write_report
 from hallucade.games.bots import make_bot
+from hallucade.play.live_game import with_steps
 from hallucade.play.server import serve
 from hallucade.recipes.console import counting, say, staged
 from hallucade.recipes.demo import announce
@@ -25,7 +25,6 @@ from hallucade.recipes.demo import demo as run_demo
 from hallucade.recipes.load import export as export_run
 from hallucade.recipes.load import load, run_facts
 from hallucade.rollout import Session, World
-from hallucade.samplers.flow import FlowSamplerConfig
 
 RUNS = Path("runs")
 
@@ -145,9 +144,4 @@ def demo(folder: Path = RUNS / "demo", host: str = "127.0.0.1", port: int = 8000
 
 
 def _with_steps(world: World, steps: int | None) -> World:
-    if steps is None:
-        return world
-    config = getattr(world.sampler, "config", None)
-    if not isinstance(config, FlowSamplerConfig):
-        raise ValueError("this run's sampler takes no number of steps; leave out --sampling-steps")
-    return world.with_sampler(replace(config, steps=steps).build())
+    return world if steps is None else world.with_sampler(with_steps(world.sampler, steps))

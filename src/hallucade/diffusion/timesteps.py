@@ -1,4 +1,4 @@
-"""Which noise levels training sees, and the integer timesteps by which public models name them."""
+"""Which noise levels training sees."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -8,7 +8,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 from hallucade.config import Config
-from hallucade.diffusion.schedules import TIMESTEPS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,19 +58,3 @@ class LogitNormalLevels(LevelConfig):
 
     def _draw(self, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
         return torch.sigmoid(torch.randn(shape, generator=generator, device=generator.device) * self.std + self.mean)
-
-
-def level_of_timestep(timestep: Tensor, timesteps: int = TIMESTEPS) -> Tensor:
-    """Return the level of timestep 0 .. `timesteps` - 1 of a discrete-time model: ``(t + 1) / T``.
-
-    The last timestep is level 1; level 0, data, has no timestep and would be number -1.
-    """
-    return (timestep.float() + 1) / timesteps
-
-
-def timestep_of_level(level: Tensor, timesteps: int = TIMESTEPS) -> Tensor:
-    """Return what a discrete-time network is told for `level`: ``T s - 1``, and 0 for anything cleaner.
-
-    Between two timesteps it is fractional, as sinusoidal features may be.
-    """
-    return (level * timesteps - 1).clamp_min(0)
