@@ -11,7 +11,7 @@ from hallucade.diffusion.targets import Target
 from hallucade.games.pong import PONG_ACTIONS
 from hallucade.models.unet import FrameRing, UNetConfig
 from hallucade.nn.level_features import LevelFeatures
-from hallucade.nn.unet import AdaptiveGroupNorm, ResidualBlock, SelfAttention2d, UNetBackbone
+from hallucade.nn.unet import AdaptiveGroupNorm, ResidualBlock, SelfAttention2d, UNetBackbone, fold
 from hallucade.recipes.registry import RECIPES
 
 SMALL = {"context": 3, "widths": (8, 16), "blocks": (1, 1), "condition_width": 24}
@@ -122,6 +122,17 @@ def test_the_backbone_keeps_the_size_of_odd_pictures():
         channels_in=5, channels_out=2, patch=2, widths=(8, 16), blocks=(1, 1), condition=7, attention=True
     )
     assert backbone(torch.randn(3, 5, 12, 20), torch.randn(3, 7)).shape == (3, 2, 12, 20)
+
+
+@pytest.mark.parametrize("patch", [1, 2, 3])
+@pytest.mark.parametrize("autocast", [False, True])
+def test_patches_fold_like_torchs_into_channels_last(patch, autocast):
+    x = torch.randn(2, 5, 6, 18)
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        folded = fold(x, patch)
+    expected = torch.nn.functional.pixel_unshuffle(x, patch)
+    assert torch.equal(folded, expected.bfloat16() if autocast else expected)
+    assert folded.is_contiguous(memory_format=torch.channels_last)
 
 
 def test_level_features_turn_at_half_to_thirty_two_turns():

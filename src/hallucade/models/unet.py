@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from hallucade.actions import ActionSpace
-from hallucade.diffusion.schedules import NoiseScheduleConfig, RectifiedFlowConfig
+from hallucade.diffusion.schedules import NoiseScheduleConfig, RectifiedFlowConfig, expand
 from hallucade.diffusion.targets import Target, check_target, input_scale, predict_x0
 from hallucade.models.base import DiffusionModel, WorldModelConfig
 from hallucade.nn.level_features import LevelFeatures
@@ -134,10 +134,10 @@ class UNet(DiffusionModel[FrameRing]):
             actions = torch.where(dropped[..., None], self.null_action, actions)
         starts = range(t - c)
         # b t ... -> (b p) c ...: one row a predicted frame
-        context = torch.stack([noisy[:, i : i + c] for i in starts], 1).flatten(0, 1)
+        windows = torch.stack([noisy[:, i : i + c + 1] for i in starts], 1).flatten(0, 1)
         pressed = torch.stack([actions[:, i : i + c] for i in starts], 1).flatten(0, 1)
         context_level = torch.stack([levels[:, i : i + c].mean(1) for i in starts], 1).flatten()
-        predicted = self._predict(context, context_level, pressed, noisy[:, c:].flatten(0, 1), levels[:, c:].flatten())
+        predicted = self._predict(windows, context_level, pressed, levels[:, c:].flatten())
         return predicted.reshape(noisy.shape[0], t - c, *self.latent_shape)
 
     def denoise(
@@ -152,7 +152,7 @@ class UNet(DiffusionModel[FrameRing]):
             action = self.null_action.expand(noisy.shape[0], 1, -1)
         pressed = torch.cat([actions[:, 1:], action], 1)  # what led to the oldest frame is out of sight
         context_level = torch.full_like(level, self.context_level)
-        return self._predict(latents, context_level, pressed, noisy[:, 0], level).unsqueeze(1)
+        return self._predict(torch.cat([latents, noisy], 1), context_level, pressed, level).unsqueeze(1)
 
     def initial(self, latent: Float[Tensor, "b k *latent"]) -> FrameRing:
         c = self.config.context
@@ -167,16 +167,18 @@ class UNet(DiffusionModel[FrameRing]):
 
     def _predict(
         self,
-        context: Float[Tensor, "m c *latent"],
+        frames: Float[Tensor, "m n *latent"],
         context_level: Float[Tensor, "m"],
         actions: Float[Tensor, "m c a"],
-        noisy: Float[Tensor, "m *latent"],
         level: Float[Tensor, "m"],
     ) -> Float[Tensor, "m *latent"]:
-        target = self.config.target
+        """Denoise the last of `frames`; those before it are its context."""
+        target, noisy = self.config.target, frames[:, -1]
         condition = self.condition(
             torch.cat([self.level_features(level), self.level_features(context_level), actions.flatten(1)], 1)
         )
-        scale = input_scale(target, level, self.schedule).reshape(-1, 1, 1, 1)
-        picture = torch.cat([context.flatten(1, 2), scale * noisy], 1)
-        return predict_x0(target, self.backbone(picture, condition).float(), noisy, level, self.schedule)
+        if target == "edm":  # of other targets the scale is 1, and to apply it would copy all frames
+            scale = input_scale(target, level, self.schedule)
+            frames = torch.cat([frames[:, :-1], (expand(scale, noisy) * noisy).unsqueeze(1)], 1)
+        output = self.backbone(frames.flatten(1, 2), condition).float()
+        return predict_x0(target, output, noisy, level, self.schedule)

@@ -8,6 +8,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from hallucade.nn.group_norm import scaled_group_norm
+
 NORM_GROUPS = 8  # of every group norm but the attention's
 
 
@@ -16,14 +18,13 @@ class AdaptiveGroupNorm(nn.Module):
 
     def __init__(self, width: int, condition: int) -> None:
         super().__init__()
-        self.norm = nn.GroupNorm(NORM_GROUPS, width, affine=False)
         self.modulation = nn.Linear(condition, 2 * width)
         nn.init.zeros_(self.modulation.weight)
         nn.init.zeros_(self.modulation.bias)
 
     def forward(self, x: Float[Tensor, "b w y x"], condition: Float[Tensor, "b d"]) -> Float[Tensor, "b w y x"]:
-        scale, shift = self.modulation(F.silu(condition))[:, :, None, None].chunk(2, 1)
-        return self.norm(x) * (1 + scale) + shift
+        scale, shift = self.modulation(F.silu(condition)).chunk(2, 1)
+        return scaled_group_norm(x, NORM_GROUPS, 1 + scale, shift)
 
 
 class ResidualBlock(nn.Module):
@@ -100,8 +101,7 @@ class UNetBackbone(nn.Module):
         self.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
     def forward(self, x: Float[Tensor, "b i h w"], condition: Float[Tensor, "b d"]) -> Float[Tensor, "b o h w"]:
-        x = F.pixel_unshuffle(x, self.patch).contiguous(memory_format=torch.channels_last)
-        x = self.stem(x)
+        x = self.stem(fold(x, self.patch))
         skips: list[Tensor] = []
         for blocks, shrink in zip(_levels(self.down), self.shrink, strict=True):
             for block in blocks:
@@ -116,7 +116,20 @@ class UNetBackbone(nn.Module):
             x = F.pixel_shuffle(grow(x), 2) + skips.pop()
             for block in blocks:
                 x = block(x, condition)
-        return F.pixel_shuffle(self.head(F.silu(self.norm(x))), self.patch)
+        x = scaled_group_norm(x, NORM_GROUPS, self.norm.weight, self.norm.bias)
+        return F.pixel_shuffle(self.head(F.silu(x)), self.patch)
+
+
+def fold(x: Float[Tensor, "b c h w"], patch: int) -> Float[Tensor, "b cpp hp wp"]:
+    """Fold patches into channels as ``pixel_unshuffle`` does, into memory with channels last.
+
+    A stack of subsampled pictures compiles to vector loops; ``pixel_unshuffle`` would divide integers for each number.
+    The first convolution reads autocast's type: cast before, the stack moves half the bytes.
+    """
+    device = x.device.type
+    x = x.to(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else x
+    pixels = [x[:, :, row::patch, column::patch] for row in range(patch) for column in range(patch)]
+    return torch.stack(pixels, 2).flatten(1, 2).contiguous(memory_format=torch.channels_last)
 
 
 def _levels(lists: nn.ModuleList) -> list[nn.ModuleList]:
