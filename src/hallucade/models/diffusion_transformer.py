@@ -156,7 +156,7 @@ class DiffusionTransformer(DiffusionModel[TransformerMemory]):
         self, actions: Float[Tensor, "b n a"], dropped: Bool[Tensor, "b n"] | None = None
     ) -> Float[Tensor, "b n c"]:
         """Turn encoded actions into vectors; those that are `dropped` into the one that stands for no action."""
-        embedded = self.embed_action(actions)
+        embedded = self.embed_action(actions.to(self.no_action.dtype))
         if dropped is None:
             return embedded
         return torch.where(dropped[..., None], self.no_action.to(embedded.dtype), embedded)
@@ -242,7 +242,7 @@ class DiffusionTransformer(DiffusionModel[TransformerMemory]):
     def _next_cues(self, levels: Float[Tensor, "b 1"], action: Action | None) -> FrameCues:
         condition = self.embed_level(levels)
         if action is not None:
-            return FrameCues(condition, self.embed_action(action))
+            return FrameCues(condition, self.embed_actions(action))
         return FrameCues(condition, self.no_action.to(condition.dtype).expand_as(condition))
 
     def _clip(
@@ -294,7 +294,7 @@ class DiffusionTransformer(DiffusionModel[TransformerMemory]):
 
     def _tokens(self, latents: Float[Tensor, "b t *latent"], levels: Float[Tensor, "b t"]) -> Float[Tensor, "b t n c"]:
         scale = input_scale(self.config.target, levels, self.schedule)
-        tokens = self.embed(latents * expand(scale, latents))
+        tokens = self.embed((latents * expand(scale, latents)).to(self.no_action.dtype))
         if self.places is not None:
             tokens = tokens + self.places.to(tokens.dtype)
         if self.registers is None:

@@ -153,7 +153,7 @@ def measure_nanowm(
         raise PublicWeightsError(f"a NanoWM's sizes cannot be read off these weights: {error} is missing") from error
     side = round(patches**0.5)
     if input_size is None and side**2 != patches:
-        raise PublicWeightsError(f"{patches} patches are no square; say --input-size ROWS COLUMNS")
+        raise PublicWeightsError(f"{patches} patches are no square; say --size ROWS COLUMNS")
     return NanoWMSizes(
         input_size=side * patch if input_size is None else input_size,
         patch_size=patch,
@@ -209,11 +209,12 @@ def convert_nanowm(public: Mapping[str, Tensor], sizes: NanoWMSizes) -> PublicMo
     """
     config, features = sizes.network(), sizes.action_dim
     shapes = our_shapes(config, features, sizes.latent_shape)
-    origins = {name: _origin(name, shape, sizes) for name, shape in shapes.items()}
+    origins = {name: origin(name, shape, sizes) for name, shape in shapes.items()}
     return PublicModel(config, features, sizes.latent_shape, fill(public, origins, shapes))
 
 
-def _origin(name: str, shape: Shape, sizes: NanoWMSizes) -> Origin:
+def origin(name: str, shape: Shape, sizes: NanoWMSizes) -> Origin:
+    """Say what one of our tensors, of `shape`, is made of."""
     patch = sizes.patch_size
     match name.split("."):
         case ["embed", "project", "weight"]:

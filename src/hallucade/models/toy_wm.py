@@ -114,7 +114,7 @@ def measure_toy_wm(public: Mapping[str, Tensor], frame_size: tuple[int, int] = (
     if height % patch or width % patch or positions % tokens:
         raise PublicWeightsError(
             f"{positions} positions are no whole number of frames of {height}x{width} in patches of {patch}; "
-            "say --frame-size HEIGHT WIDTH"
+            "say --size HEIGHT WIDTH"
         )
     return ToyWMSizes(
         height=height,
@@ -158,12 +158,13 @@ def convert_toy_wm(public: Mapping[str, Tensor], sizes: ToyWMSizes) -> PublicMod
     """
     config = sizes.network()
     shapes = our_shapes(config, sizes.actions, sizes.latent_shape)
-    origins = {name: _origin(name, shape, sizes) for name, shape in shapes.items()}
-    weights = fill(public, origins, shapes, TABLES)
+    origins = {name: origin(name, shape, sizes) for name, shape in shapes.items()}
+    weights = fill(public if sizes.stem_norm else _third_to_fourth(public), origins, shapes, TABLES)
     return PublicModel(config, sizes.actions, sizes.latent_shape, weights)
 
 
-def _origin(name: str, shape: Shape, sizes: ToyWMSizes) -> Origin:
+def origin(name: str, shape: Shape, sizes: ToyWMSizes) -> Origin:
+    """Say what one of our tensors, of `shape`, is made of."""
     head = sizes.d_model // sizes.n_heads
     match name.split("."):
         case ["no_action"]:
@@ -186,6 +187,12 @@ def _origin(name: str, shape: Shape, sizes: ToyWMSizes) -> Origin:
             return same(f"blocks.{block}.{renamed('.'.join(rest), INSIDE)}", shape)
         case _:
             return same(renamed(name, OUTSIDE), shape)
+
+
+def _third_to_fourth(public: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return weights with the second convolution of a stem without norms where a stem with norms has it."""
+    third, fourth = (f"patch.init_conv_seq.{i}." for i in (2, 3))
+    return {name.replace(third, fourth): value for name, value in public.items()}
 
 
 def _halves(rows: Tensor, head: int) -> Tensor:
