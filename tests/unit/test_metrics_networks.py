@@ -80,7 +80,7 @@ def test_lpips_with_vgg_reads_the_layers_before_each_pool(tmp_path: Path):
 def test_lpips_says_how_large_pictures_must_be(tmp_path: Path):
     alexnet_file(tmp_path / "alex.safetensors")
     lpips = Lpips.load("alex", str(tmp_path / "alex.safetensors"))
-    with pytest.raises(ValueError, match="24x40 pixels; LPIPS with alex needs 31 a side or more, with vgg 16"):
+    with pytest.raises(ValueError, match="24x40 pixels; LPIPS needs sides of, with alex 31 and with vgg 16 or more"):
         lpips(pictures(1, 24, 40), pictures(1, 24, 40))
     assert lpips(pictures(1, 31, 31), pictures(1, 31, 31)).tolist() == [0]
 

@@ -15,6 +15,7 @@ from hallucade.data.pictures import overlay_keys, write_video
 from hallucade.data.store import EpisodeStore
 from hallucade.evaluation.evaluate import evaluate as evaluate_world
 from hallucade.evaluation.game_check.pong import PongCheckConfig
+from hallucade.evaluation.recorded_clips import ClipCheckConfig
 from hallucade.evaluation.report import write_report
 from hallucade.games.bots import make_bot
 from hallucade.play.live_game import with_steps
@@ -42,6 +43,7 @@ def judge(
     quick: bool = False,
     sampling_steps: int | None = None,
     pong: PongCheckConfig = PongCheckConfig(),  # noqa: B008 - frozen
+    clips: ClipCheckConfig = ClipCheckConfig(),  # noqa: B008 - frozen
 ) -> None:
     """Judge a run against the true game; write metrics.json and report.html.
 
@@ -52,16 +54,19 @@ def judge(
         quick: fewer games, coarser percentiles; sets the defaults of what follows.
         sampling_steps: denoising steps a frame, instead of the recipe's.
         pong: how much of the true game.
+        clips: how much of the store, and by which networks that others trained; see docs/metrics.md.
     """
     world = _with_steps(load(run), sampling_steps)
     recorded = None if store is None else EpisodeStore(store)
     out = out or run or RUNS / "bundled"
     out.mkdir(parents=True, exist_ok=True)  # minutes before it is needed
     with staged("judging") as stage:
-        evaluation = evaluate_world(world, recorded, pong=pong, progress=stage)
+        evaluation = evaluate_world(world, recorded, pong=pong, clips=clips, progress=stage)
     write_report(out, evaluation, run_facts(run))
     for name, value in sorted(evaluation.metrics.items()):
         say(f"{name:>42}  {value:.4g}")
+    for note in evaluation.notes:
+        say(note)
     say(f"report: {out / 'report.html'}")
 
 

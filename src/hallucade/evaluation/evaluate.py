@@ -29,13 +29,15 @@ def evaluate(
         progress: told what is running and the share of the whole that is done.
 
     Raises:
-        ValueError: nothing to judge by, or a store of another game.
+        ValueError: nothing to judge by, a store of another game, or weights that are asked for are missing.
     """
     checks = list[Callable[[Progress], Evaluation]]()
     if world.game == PONG:
         checks.append(lambda report: evaluate_pong(world, pong, report))
     if store is not None:
-        check_same_game(world, store)  # before minutes of dreaming
+        check_same_game(world, store)  # before minutes of dreaming, as are missing weights
+        judged = clips or ClipCheckConfig()
+        judged.perceptual.build(world.frame_size, judged.horizons, world.device)
         checks.append(lambda report: evaluate_clips(world, store, clips, report))
     if not checks:
         raise ValueError(f"no simulator knows the game {world.game!r}; pass a store with recorded clips to judge by")

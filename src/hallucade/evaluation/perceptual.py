@@ -53,6 +53,8 @@ class PerceptualConfig(Config):
                 get them.
         """
         lpips = None if self.lpips == "off" else Lpips.load(self.lpips, self.lpips_weights, self.lpips_heads).to(device)
+        if lpips is not None:
+            lpips.check_size(*size)
         networks, notes = list[FeatureNetwork](), list[str]()
         if self.lite0 == "on" or (self.lite0 == "auto" and lite0_installed()):
             networks.append(Lite0.load(*size))

@@ -61,14 +61,15 @@ class Lpips(nn.Module):
         Raises:
             ValueError: pictures too small for the network.
         """
-        h, w = frames.shape[1:3]
-        if min(h, w) < LEAST[self.backbone]:
-            raise ValueError(
-                f"pictures are {h}x{w} pixels; LPIPS with {self.backbone} needs {LEAST[self.backbone]} a side or more"
-                + (", with vgg 16" if self.backbone == "alex" and min(h, w) >= LEAST["vgg"] else "")
-            )
+        self.check_size(*frames.shape[1:3])
         pairs = zip(torch.split(frames, PICTURES), torch.split(truth, PICTURES), strict=True)
         return torch.cat([self._distance(a, b).cpu() for a, b in pairs])
+
+    def check_size(self, height: int, width: int) -> None:
+        """Raise ValueError where pictures are too small for the network."""
+        if min(height, width) < LEAST[self.backbone]:
+            needs = " and with ".join(f"{name} {side}" for name, side in LEAST.items())
+            raise ValueError(f"pictures are {height}x{width} pixels; LPIPS needs sides of, with {needs} or more")
 
     def _distance(self, a: UInt8[Tensor, "n h w 3"], b: UInt8[Tensor, "n h w 3"]) -> Float[Tensor, "n"]:
         total = torch.zeros(len(a), device=self.heads[0].device)
