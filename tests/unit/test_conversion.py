@@ -10,7 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hallucade.actions import ActionSpace, Axis, Button, Choice
-from hallucade.data.conversion import Conversion, ConversionConfig, delayed, kept_frames, resampled, resized
+from hallucade.data.conversion import (
+    Conversion,
+    ConversionConfig,
+    delayed,
+    frames_a_frame,
+    kept_frames,
+    resampled,
+    resized,
+)
 from hallucade.data.source import ForeignEpisode, frames_of
 
 ACTIONS = ActionSpace(
@@ -52,6 +60,20 @@ def test_no_delta_is_lost_between_the_first_and_the_last_kept_frame(n: int, rati
         assert row[0] == rows[a:b, 0].max()
         assert row[1] == rows[b - 1, 1]
         np.testing.assert_allclose(row[3], rows[a:b, 3].mean(), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "ratio"),
+    [(29.97, 30, 1), (29.97, 15, 2), (59.94, 20, 3), (30, 12.5, 2.4), (29.5, 30, 29.5 / 30)],
+)
+def test_rates_of_broadcasting_count_as_the_round_ones(source: float, target: float, ratio: float) -> None:
+    assert frames_a_frame(source, target) == ratio
+
+
+def test_thirty_frames_a_second_are_there_in_29_97() -> None:
+    convert = Conversion(ConversionConfig(fps=30), ACTIONS, 30000 / 1001)
+    assert shown(convert(foreign(7)).episodes[0]) == list(range(8))
+    assert (convert.fps, convert.actions) == (30, ACTIONS)
 
 
 def test_a_whole_ratio_keeps_every_second_frame_and_widens_what_a_delta_can_be() -> None:

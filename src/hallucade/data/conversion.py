@@ -20,6 +20,7 @@ from hallucade.data.episode import Episode
 from hallucade.data.source import ForeignEpisode, Picture
 from hallucade.shapes import ActionRows, FrameArray
 
+RATE_SLACK = 0.01  # share by which rates may differ and still count as the same: 29.97 is 30
 Scaled = UInt8[np.ndarray, "sh sw 3"]
 
 
@@ -31,7 +32,7 @@ class ConversionConfig(Config):
         ValueError: a rate, size or length that no store can have.
     """
 
-    fps: float | None = None  # frames a second to keep, at most the source's; None keeps all
+    fps: float | None = None  # frames a second to keep, at most the source's; None keeps all; 29.97 counts as 30
     size: tuple[int, int] | None = None  # height, width in pixels; None keeps the source's
     fit: Literal["stretch", "crop", "pad"] = "crop"  # how a picture of another shape becomes `size`
     menus: Literal["cut", "keep"] = "cut"  # frames on which the player is in a menu
@@ -78,8 +79,8 @@ class Conversion:
             _signs(actions, config.invert),
         )
         self.fps = fps if config.fps is None else config.fps
-        self._ratio = fps / self.fps  # frames of the source a frame of the store
-        if self._ratio < 1 - 1e-9:
+        self._ratio = frames_a_frame(fps, self.fps)
+        if self._ratio < 1:
             raise ValueError(f"the source has {fps:g} frames a second, fewer than {self.fps:g}; ask for at most those")
         whole = math.ceil(self._ratio - 1e-9)  # frames that one row covers
         self.actions = self._actions if whole <= 1 else self._actions.over(whole)
@@ -195,6 +196,13 @@ def inverted(actions: ActionSpace, names: tuple[str, ...]) -> ActionSpace:
 
 def _signs(actions: ActionSpace, names: tuple[str, ...]) -> Float32[np.ndarray, "c"]:
     return np.array([-1 if name in names else 1 for name in actions.names], np.float32)
+
+
+def frames_a_frame(source: float, target: float) -> float:
+    """Return how many frames of the source there are a frame of the store: a whole number where the rates almost fit."""
+    ratio = source / target
+    whole = max(round(ratio), 1)
+    return float(whole) if abs(ratio / whole - 1) <= RATE_SLACK else ratio
 
 
 def kept_frames(actions: int, ratio: float) -> Int64[np.ndarray, "f"]:

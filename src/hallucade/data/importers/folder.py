@@ -8,6 +8,7 @@ Files in a folder named train or validation (val, test), at any depth, are of th
 for validation, all other files are for training. Hidden files are left alone.
 """
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,6 +19,7 @@ import numpy as np
 from jaxtyping import Float32, Float64, Int64
 
 from hallucade.actions import ActionSpace
+from hallucade.data.conversion import RATE_SLACK
 from hallucade.data.importers.action_table import SUFFIXES, ActionTable, read_table
 from hallucade.data.importers.clipping import clipped
 from hallucade.data.importers.folder_layout import FILE, FolderLayout, inferred_layout, load_layout
@@ -27,7 +29,6 @@ from hallucade.shapes import ActionRows
 
 VIDEOS = (".mp4", ".mkv", ".mov", ".avi", ".webm")
 SPLITS = {"train": "train", "validation": "validation", "val": "validation", "test": "validation"}
-RATE_SLACK = 0.01  # share by which the rates of videos may differ
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,12 +80,11 @@ class Folder:
         """The rate that ``play.yaml`` names, or that of the first video that can be read."""
         if self._layout.fps is not None:
             return self._layout.fps
-        for file in self._videos.values():
-            try:
+        *others, last = self._videos.values()
+        for file in others:
+            with contextlib.suppress(SourceError):
                 return probe(file).fps
-            except SourceError as error:
-                first = error
-        raise first
+        return probe(last).fps
 
     def read(self, name: str) -> ForeignEpisode:
         """Read one video's table; its frames are decoded when they are asked for."""
