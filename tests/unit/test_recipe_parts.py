@@ -24,7 +24,7 @@ from hallucade.recipes.prompts import PROMPTS, load_prompts, prompt_of, save_pro
 from hallucade.recipes.registry import RECIPES, find_recipe
 from hallucade.recipes.run_config import RunConfig, Source
 from hallucade.recipes.samples import SampleVideos, real_and_dream
-from hallucade.recipes.train import differences, find_or_record
+from hallucade.recipes.train import differences, find_or_record, trained_for
 from hallucade.rollout import Prompt, World
 from hallucade.training.checkpoint import Checkpoint, CheckpointError, read_checkpoint, write_checkpoint
 from hallucade.training.curriculum import Stage
@@ -153,8 +153,22 @@ def test_a_file_without_a_recipe_of_its_name_says_so(tmp_path: Path) -> None:
 
 
 def test_stages_must_add_up_to_the_trainers_steps() -> None:
-    with pytest.raises(ValueError, match="stages of recipe 'tiny' have 5 steps and its trainer 6; make them equal"):
+    with pytest.raises(ValueError, match="stages of recipe 'tiny' have 5 steps and its trainer 6; make them equal, or"):
         replace(CONFIG, trainer=TrainerConfig(steps=6))
+
+
+@pytest.mark.parametrize(("steps", "stages"), [(5, [2, 3]), (50, [20, 30]), (7, [3, 4]), (2, [1, 1]), (1, [1])])
+def test_a_run_for_other_steps_keeps_the_shares_of_its_stages(steps: int, stages: list[int]) -> None:
+    run = trained_for(CONFIG, steps)
+    assert run.trainer.steps == steps
+    assert [stage.steps for stage in run.stages] == stages
+    assert run.sample_every <= steps
+    assert replace(run, stages=CONFIG.stages, trainer=CONFIG.trainer, sample_every=CONFIG.sample_every) == CONFIG
+
+
+def test_a_run_of_no_steps_is_refused() -> None:
+    with pytest.raises(ValueError, match="steps is 0; train one or more"):
+        trained_for(CONFIG, 0)
 
 
 def test_without_a_recording_the_store_must_be_there(tmp_path: Path) -> None:
@@ -208,8 +222,16 @@ def test_validation_stretches_are_spread_and_held_out(tmp_path: Path) -> None:
         starts.append((k % 2, start))
     assert len(set(starts)) == 5
     assert len(validation_episodes(store, 3, frames=41)) == 3  # only the longer episode has as many
-    with pytest.raises(ValueError, match=r"no validation episode of .*store holds 42 frames; record more, or longer"):
+    with pytest.raises(
+        ValueError, match=r"no validation episode of .*store holds 42 frames, the longest has 41; record more"
+    ):
         validation_episodes(store, 3, frames=42)
+
+
+def test_a_store_of_one_episode_says_what_training_needs(tmp_path: Path) -> None:
+    write_store(tmp_path / "store", [30])
+    with pytest.raises(ValueError, match=r"none of the 1 episode\(s\) of .* is for validation.*; import or record two"):
+        validation_episodes(EpisodeStore(tmp_path / "store"), 3, frames=9)
 
 
 def test_a_run_without_prompts_has_none_and_damaged_ones_are_named(tmp_path: Path) -> None:

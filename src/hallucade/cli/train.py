@@ -14,7 +14,7 @@ from hallucade.data.mixture import open_stores
 from hallucade.recipes.console import counting, say
 from hallucade.recipes.registry import RECIPES, find_recipe
 from hallucade.recipes.run_config import RunConfig
-from hallucade.recipes.train import find_or_record
+from hallucade.recipes.train import find_or_record, trained_for
 from hallucade.recipes.train import train as train_run
 from hallucade.training.trainer import TrainingDivergedError
 
@@ -31,13 +31,15 @@ class Train:
     recorded first if it is not there."""
     out: Path | None = None
     """The run's folder; by default runs/RECIPE."""
+    steps: int | None = None
+    """Train so many steps in all; the recipe's stages keep their shares of them."""
     resume: bool = False
     """Go on from the newest checkpoint of that folder."""
 
 
 def run_training(command: Train) -> None:
     """Train a recipe on a store that is given, or recorded for it."""
-    config = command.config
+    config = command.config if command.steps is None else trained_for(command.config, command.steps)
     name = Path(config.recipe).stem
     if command.store is not None:
         store = open_stores(command.store)

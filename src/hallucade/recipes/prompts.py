@@ -22,11 +22,14 @@ def validation_episodes(store: EpisodeStore, count: int, frames: int) -> list[Ep
     Raises:
         ValueError: no validation episode is long enough.
     """
-    long_enough = [i for i in store.indices("validation") if store.episodes[i].frames >= frames]
+    lengths = {i: store.episodes[i].frames for i in store.indices("validation")}
+    if not lengths:
+        what = f"none of the {len(store)} episode(s) of {store.path} is for validation, and dreams are judged on those"
+        raise ValueError(f"{what}; import or record two or more (of a single video, cut off a part)")
+    long_enough = [i for i, length in lengths.items() if length >= frames]
     if not long_enough:
-        raise ValueError(
-            f"no validation episode of {store.path} holds {frames} frames; record more, or longer, episodes"
-        )
+        what = f"no validation episode of {store.path} holds {frames} frames, the longest has {max(lengths.values())}"
+        raise ValueError(f"{what}; record more, or longer, episodes")
     picked: list[Episode] = []
     for k in range(count):
         index = long_enough[k % len(long_enough)]

@@ -70,5 +70,5 @@ class RunConfig(Config):
         if steps != self.trainer.steps:
             raise ValueError(
                 f"the stages of recipe {self.recipe!r} have {steps} steps and its trainer {self.trainer.steps}; "
-                "make them equal"
+                f"make them equal, or scale both (--steps {self.trainer.steps})"
             )

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, cast
 
@@ -93,6 +94,22 @@ class KeepPrompts:
     def __call__(self, step: int, trainer: Trainer) -> None:
         if not (self._run_folder / PROMPTS).exists():
             save_prompts(self._run_folder, self._prompts)
+
+
+def trained_for(config: RunConfig, steps: int) -> RunConfig:
+    """Return the run made longer or shorter: its stages keep their shares, and a dream is sampled at the end at least.
+
+    Raises:
+        ValueError: fewer steps than one.
+    """
+    if steps < 1:
+        raise ValueError(f"steps is {steps}; train one or more")
+    ends = [sum(stage.steps for stage in config.stages[: i + 1]) for i in range(len(config.stages))]
+    edges = [0, *(round(end * steps / ends[-1]) for end in ends)]
+    lengths = [after - before for before, after in pairwise(edges)]
+    stages = tuple(replace(s, steps=n) for s, n in zip(config.stages, lengths, strict=True) if n > 0)
+    trainer = replace(config.trainer, steps=steps)
+    return replace(config, stages=stages, trainer=trainer, sample_every=min(config.sample_every, steps))
 
 
 def make_clips(config: RunConfig, store: EpisodeStore | Mixture) -> StagedClips:
