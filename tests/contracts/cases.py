@@ -13,6 +13,8 @@ from hallucade.diffusion.schedules import CosineNoiseConfig, LinearNoiseConfig
 from hallucade.models.base import DiffusionModel, LatentClip, WorldModelConfig
 from hallucade.models.diffusion_transformer import DiffusionTransformerConfig
 from hallucade.models.unet import UNetConfig
+from hallucade.nn.action_injection import AdaLNInjectionConfig, CrossAttentionInjectionConfig
+from hallucade.nn.level_embedding import LevelEmbeddingConfig
 from hallucade.rollout import Prompt, World
 from hallucade.samplers.base import SamplerConfig
 from hallucade.samplers.ddim import DDIMSamplerConfig
@@ -43,6 +45,19 @@ MODELS: dict[str, WorldModelConfig] = {
         scaled_logits=False,
         zero_init=False,
         target="flow",
+    ),
+    "transformer, nanowm": DiffusionTransformerConfig(
+        **small,
+        learned_positions=True,
+        mlp_ratio=4.0,
+        level=LevelEmbeddingConfig(features=16, hidden=True, clock="timestep"),
+        injection=AdaLNInjectionConfig(),
+        action_hidden=True,
+        target="v",
+        schedule=CosineNoiseConfig(zero_terminal_snr=True),
+    ),
+    "transformer, cross-attention": DiffusionTransformerConfig(
+        **small, sink=1, depth=2, layout="full", injection=CrossAttentionInjectionConfig()
     ),
     "u-net": UNetConfig(context=3, widths=(8, 16), blocks=(1, 1), condition_width=24),
     "u-net, eps": UNetConfig(**tiny, target="eps", schedule=LinearNoiseConfig()),

@@ -22,8 +22,9 @@ from hallucade.models.nanowm import (
     nanowm_output,
     nanowm_s2,
 )
-from hallucade.models.public_weights import PublicWeightsError, strip_prefix
+from hallucade.models.public_weights import strip_prefix
 from hallucade.models.toy_wm import ToyWMSizes, convert_toy_wm, measure_toy_wm, toy_wm, toy_wm_output, toy_wm_stream
+from hallucade.models.weights_file import PublicWeightsError
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 SIZES = NanoWMSizes(

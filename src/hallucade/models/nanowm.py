@@ -20,7 +20,6 @@ from hallucade.models.diffusion_transformer import DiffusionTransformer, Diffusi
 from hallucade.models.public_weights import (
     Origin,
     PublicModel,
-    PublicWeightsError,
     Shape,
     changed,
     fill,
@@ -29,6 +28,7 @@ from hallucade.models.public_weights import (
     same,
     stacked,
 )
+from hallucade.models.weights_file import PublicWeightsError
 from hallucade.nn.action_injection import (
     AdaLNInjectionConfig,
     AdditiveInjectionConfig,

@@ -8,12 +8,9 @@ import torch
 from torch import Tensor
 
 from hallucade.models.diffusion_transformer import DiffusionTransformer, DiffusionTransformerConfig
+from hallucade.models.weights_file import PublicWeightsError
 
 Shape = tuple[int, ...]
-
-
-class PublicWeightsError(ValueError):
-    """Public weights do not mean what they should; the message names every tensor that does not fit."""
 
 
 @dataclass(frozen=True)

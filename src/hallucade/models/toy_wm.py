@@ -21,7 +21,6 @@ from hallucade.models.diffusion_transformer import DiffusionTransformer, Diffusi
 from hallucade.models.public_weights import (
     Origin,
     PublicModel,
-    PublicWeightsError,
     Shape,
     changed,
     fill,
@@ -30,6 +29,7 @@ from hallucade.models.public_weights import (
     same,
     stacked,
 )
+from hallucade.models.weights_file import PublicWeightsError
 from hallucade.nn.level_embedding import LevelEmbeddingConfig
 
 ANCHOR = "patch.x_embedder.weight"  # a tensor that tells a toy-wm

@@ -21,8 +21,6 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from hallucade.models.public_weights import PublicWeightsError
-
 SECONDS = 600.0  # that a pickle may take
 SPARE = 2 << 30  # bytes of memory beside three times the file
 COPY_AGAIN = "copy or download it again"
@@ -38,6 +36,10 @@ SKIPPED = (  # modules whose objects stand beside weights
     "typing",
 )
 SKIPPED_BUILTINS = ("bool", "dict", "float", "int", "list", "str", "tuple")
+
+
+class PublicWeightsError(ValueError):
+    """Public weights cannot be read, or do not mean what they should; the message says which, why and what to do."""
 
 
 @dataclass(frozen=True)

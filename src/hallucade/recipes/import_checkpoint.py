@@ -20,8 +20,8 @@ from hallucade.data.store import EpisodeStore
 from hallucade.games.pong import PONG_ACTIONS
 from hallucade.models import nanowm, toy_wm
 from hallucade.models.diffusion_transformer import DiffusionTransformer
-from hallucade.models.public_weights import PublicModel, PublicWeightsError, strip_prefix
-from hallucade.models.weights_file import WeightsFile, read_weights
+from hallucade.models.public_weights import PublicModel, strip_prefix
+from hallucade.models.weights_file import PublicWeightsError, WeightsFile, read_weights
 from hallucade.objectives.diffusion_forcing import DiffusionForcingConfig
 from hallucade.recipes.pong import pong_toy_wm
 from hallucade.recipes.prompts import prompt_of, save_prompts, validation_episodes
