@@ -1,5 +1,9 @@
 """Reading a source into a store: order, workers, resumption, refusals and notes."""
 
+import os
+import subprocess
+import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -127,7 +131,9 @@ def test_a_commit_that_was_cut_inside_an_episode_is_completed(tmp_path: Path) ->
 
 def test_a_damaged_episode_stops_the_collection_and_keeps_what_came_before(tmp_path: Path) -> None:
     source = CountingConfig(damaged=("e3",))
-    with pytest.raises(SourceError, match=r"/data/e3.mp4: frame 3 is damaged; download it again .*--damage skip"):
+    with pytest.raises(
+        SourceError, match=r"/data/e3.mp4: frame 3 is damaged; download it again .*--damage skip --resume"
+    ):
         collect(source, tmp_path / "s")
     assert [record.name for record in EpisodeStore(tmp_path / "s").episodes] == ["e0", "e1", "e1", "e2"]
 
@@ -153,8 +159,59 @@ def test_other_settings_cannot_continue_a_store(tmp_path: Path) -> None:
     collect(CountingConfig(count=2), tmp_path / "s", ConversionConfig(shortest=3))
     with pytest.raises(StoreError, match="it was made with shortest 3, not 2"):
         collect(CountingConfig(count=2), tmp_path / "s", resume=True)
-    with pytest.raises(StoreError, match="not empty"):
+    with pytest.raises(StoreError, match="not empty; choose another one, or go on with the store in it: --resume"):
         collect(CountingConfig(count=2), tmp_path / "s")
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos/cat.jpg").write_bytes(b"miaow")
+    with pytest.raises(StoreError, match=r"not empty; choose another one$"):
+        collect(CountingConfig(count=2), tmp_path / "photos")
+
+
+def test_other_settings_cannot_continue_a_store_in_which_there_is_nothing_yet(tmp_path: Path) -> None:
+    collect(CountingConfig(count=2), tmp_path / "s", ConversionConfig(fps=10))
+    (tmp_path / "s" / JOURNAL).write_bytes(b"")  # killed between the manifest and the first episode
+    save_manifest(tmp_path / "s", load_manifest(tmp_path / "s").closed_at(0))
+    with pytest.raises(StoreError, match=r"it was made with fps 10, not"):
+        collect(CountingConfig(count=2), tmp_path / "s", resume=True)
+    with pytest.raises(StoreError, match=r"it was made with validation_share 0.05, not 0.3"):
+        collect(CountingConfig(count=2), tmp_path / "s", ConversionConfig(fps=10), resume=True, validation_share=0.3)
+
+
+def test_a_store_that_holds_enough_frames_is_still_one_of_its_settings(tmp_path: Path) -> None:
+    collect(CountingConfig(), tmp_path / "s", frames=10)
+    before = bytes_of(tmp_path / "s")
+    with pytest.raises(StoreError, match=r"it was made with source.fps 20.0, not 10.0"):
+        collect(CountingConfig(fps=10.0), tmp_path / "s", frames=10, resume=True)
+    collect(CountingConfig(), tmp_path / "s", frames=10, resume=True)
+    assert bytes_of(tmp_path / "s") == before
+
+
+def test_the_last_stored_episode_may_have_been_lost_since(tmp_path: Path) -> None:
+    def without_e1(reader: Reader, names: Sequence[str]):
+        for read in serial(reader, names):
+            yield Refused("e1", "/data/e1.mp4", "there is no such file", "restore it") if read.name == "e1" else read
+
+    source = CountingConfig(count=4)
+    collect(source, tmp_path / "s", limit=2)
+    resumed = collect(source, tmp_path / "s", damage="skip", resume=True, executor=without_e1).store
+    assert [record.name for record in resumed.episodes] == ["e0", "e1", "e1", "e2", "e3", "e3"]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"limit": 0}, "limit is 0 episodes; use 1 or more"),
+        ({"limit": -1}, "limit is -1 episodes; use 1 or more"),
+        ({"validation_share": 7.0}, "validation share is 7.0; use 0 to 0.5"),
+        ({"validation_share": float("nan")}, "validation share is nan; use 0 to 0.5"),
+    ],
+)
+def test_impossible_numbers_are_refused_before_there_is_a_store(
+    tmp_path: Path, options: dict[str, float], said: str
+) -> None:
+    with pytest.raises(ValueError, match=said):
+        collect(CountingConfig(), tmp_path / "s", **options)
+    assert not (tmp_path / "s").exists()
 
 
 def test_a_source_of_which_nothing_is_kept_says_why(tmp_path: Path) -> None:
@@ -168,6 +225,46 @@ def test_executor_of_uses_no_more_workers_than_episodes() -> None:
     assert executor_of(8, 1) is serial
     assert executor_of(8, 3) == Processes(3)
     assert executor_of(1, 3) is serial
+    for workers in (0, -2):
+        with pytest.raises(ValueError, match=f"workers is {workers}; use 1 or more"):
+            executor_of(workers, 3)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+def test_workers_end_with_a_parent_that_was_killed(tmp_path: Path) -> None:
+    (tmp_path / "parent.py").write_text(PARENT)
+    with subprocess.Popen([sys.executable, tmp_path / "parent.py"], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        workers = [int(word) for word in parent.stdout.readline().split()]
+        parent.kill()
+    assert len(workers) == 2
+    deadline = time.monotonic() + 30
+    while left := [worker for worker in workers if _alive(worker)]:
+        assert time.monotonic() < deadline, f"workers {left} outlive their parent"
+        time.sleep(0.05)
+
+
+PARENT = """
+import multiprocessing, time
+from hallucade.data.conversion import ConversionConfig
+from hallucade.data.environment import EnvironmentConfig
+from hallucade.data.executors import Processes, Reader
+
+if __name__ == "__main__":
+    source = EnvironmentConfig(environment="CartPole-v1", bot="random_hold", episode_length=3)
+    read = Processes(2)(Reader(source, ConversionConfig()), ["0000000", "0000001", "0000002"])
+    next(read)
+    print(*(child.pid for child in multiprocessing.active_children()), flush=True)
+    time.sleep(600)
+"""
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def test_a_reader_answers_with_a_refusal_instead_of_an_error_that_cannot_travel() -> None:

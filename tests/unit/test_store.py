@@ -169,7 +169,7 @@ def test_a_folder_with_something_in_it_is_refused_untouched(path: Path, tmp_path
         StoreWriter(path, dot_manifest())
     assert contents(path) == before
     (tmp_path / "file").write_text("mine")
-    with pytest.raises(StoreError, match=r"cannot write there \(File exists\)"):
+    with pytest.raises(StoreError, match=r"cannot write there \(File exists\); choose another folder"):
         StoreWriter(tmp_path / "file", dot_manifest())
 
 
@@ -178,7 +178,7 @@ def test_an_episode_that_does_not_fit_is_refused(path: Path) -> None:
     with StoreWriter(path, dot_manifest()) as made:
         with pytest.raises(
             ValueError,
-            match=r"frames has rows of \|u1 \(5, 10, 3\); the store keeps \|u1 \(6, 10, 3\)",
+            match=r"frames has rows of 5 x 10 x 3 uint8; the store keeps 6 x 10 x 3 uint8",
         ):
             made.append([good, replace(good, frames=good.frames[:, :5])])
         with pytest.raises(

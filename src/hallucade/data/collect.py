@@ -72,13 +72,17 @@ def collect(
     """
     reader = Reader(source, conversion)
     opened = reader.opened
+    if limit is not None and limit < 1:
+        raise ValueError(f"limit is {limit} episodes; use 1 or more")
+    if not 0 <= validation_share <= 0.5:
+        raise ValueError(f"validation share is {validation_share}; use 0 to 0.5")
     names = opened.episodes if limit is None else opened.episodes[:limit]
     if len(names) == 0:
         raise SourceError(opened.origin, "there is no episode to read", "check the path and the filters")
     about = partial(_manifest, reader, validation_share, command)
     with Collector(Path(path), about, names, resume) as collector:
         left = islice(names, collector.first, None)
-        for number, read in enumerate(() if collector.full(frames) else (executor or serial)(reader, left)):
+        for number, read in enumerate((executor or serial)(reader, left)):
             collector.take(read, collector.first + number, damage)
             if progress is not None and frames is not None:
                 progress(min(collector.frames, frames), frames)
@@ -106,10 +110,12 @@ class Collector:
         self.why: list[str] = []  # nothing was kept
         self._frames = 0  # in the store
         self.first = self._done = 0  # names that are done, and stretches of the next one that are in the store already
+        self._suits = False  # the store is known to be of this source and conversion
         if resume and (path / MANIFEST).exists():
             self._resume(StoreWriter(path))
         elif path.is_dir() and any(path.iterdir()) and not resume:
-            raise StoreError(path, "the folder is not empty", "choose another one, or resume")
+            more = ", or go on with the store in it: --resume" if (path / MANIFEST).exists() else ""
+            raise StoreError(path, "the folder is not empty", f"choose another one{more}")
 
     def __enter__(self) -> "Collector":
         return self
@@ -129,6 +135,7 @@ class Collector:
 
     def take(self, read: Read | Refused, position: int, damage: Literal["raise", "skip"]) -> None:
         """Commit one episode of the source, the one at `position` of its list, or refuse it."""
+        done, self._done = self._done, 0
         if isinstance(read, Refused):
             self._refuse(read, damage)
             return
@@ -138,7 +145,7 @@ class Collector:
             self.why += read.converted.notes
             return
         try:
-            self._commit(read, episodes, position)
+            self._commit(read, episodes, position, done)
         except StoreError:
             raise
         except ValueError as error:
@@ -146,13 +153,13 @@ class Collector:
             remedy = "give --size, or import what differs into a store of its own"
             self._refuse(Refused(read.name, str(self._path), what, remedy), damage)
 
-    def _commit(self, read: Read, episodes: Sequence[Episode], position: int) -> None:
+    def _commit(self, read: Read, episodes: Sequence[Episode], position: int, done: int) -> None:
         if self.writer is None:
             self.writer = StoreWriter(self._path, self._about(episodes[0]))
             self._remark(*self.refused)
-        elif len(self.writer) and self._done:
+        elif not self._suits:
             refuse_other(self._path, self.writer.manifest, self._about(episodes[0]))
-        done, self._done = self._done, 0
+        self._suits = True
         n = len(episodes)
         share = self.writer.manifest.validation_share
         split = read.split or split_of(position, share)
@@ -164,9 +171,8 @@ class Collector:
 
     def _refuse(self, refused: Refused, damage: Literal["raise", "skip"]) -> None:
         if damage == "raise":
-            raise SourceError(
-                refused.path, refused.what, f"{refused.remedy} (or leave such episodes out: --damage skip)"
-            )
+            options = "--damage skip --resume" if self.writer is not None else "--damage skip"
+            raise SourceError(refused.path, refused.what, f"{refused.remedy} (or leave such episodes out: {options})")
         self.refused.append(refused)
         self.why.append(refused.what)
         self._remark(refused)

@@ -199,7 +199,7 @@ def _signs(actions: ActionSpace, names: tuple[str, ...]) -> Float32[np.ndarray, 
 
 
 def frames_a_frame(source: float, target: float) -> float:
-    """Return how many frames of the source there are a frame of the store: a whole number where the rates almost fit."""
+    """Return how many frames of the source go into one of the store: a whole number where rates almost fit."""
     ratio = source / target
     whole = max(round(ratio), 1)
     return float(whole) if abs(ratio / whole - 1) <= RATE_SLACK else ratio

@@ -6,6 +6,7 @@ All of them give episodes back in the order in which they were asked for, so tha
 import multiprocessing
 import os
 import signal
+import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -13,6 +14,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
+from multiprocessing.connection import wait
 from typing import Any, Protocol, runtime_checkable
 
 from hallucade.data.conversion import Conversion, ConversionConfig, Converted
@@ -104,7 +106,13 @@ class Processes:
 
 
 def executor_of(workers: int | None, episodes: int) -> Executor:
-    """Return the executor for a number of workers; None is one a core, at most one an episode."""
+    """Return the executor for a number of workers; None is one a core, at most one an episode.
+
+    Raises:
+        ValueError: fewer workers than one.
+    """
+    if workers is not None and workers < 1:
+        raise ValueError(f"workers is {workers}; use 1 or more, or leave it out for one a core")
     wanted = min(workers or os.cpu_count() or 1, episodes)
     return serial if wanted <= 1 else Processes(wanted)
 
@@ -115,7 +123,16 @@ _reader: Reader | None = None  # of this worker process
 def _start_worker(reader: Reader) -> None:
     global _reader
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends its workers
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     _reader = reader
+
+
+def _end_with_parent() -> None:
+    """Wait for the end of a parent that was killed and could end nobody; its workers would wait for work for ever."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    wait([parent.sentinel])
+    os._exit(1)
 
 
 def _work(name: str) -> Read | Refused:

@@ -129,7 +129,7 @@ def refuse_other(path: Path, there: StoreManifest, wanted: StoreManifest) -> Non
     """
     here, now = there.to_json(), wanted.to_json()
     before, after = {**here, **here["settings"]}, {**now, **now["settings"]}
-    for name in (*wanted.settings, "actions", "columns", "fps", "state_names"):
+    for name in (*wanted.settings, "actions", "columns", "fps", "state_names", "validation_share"):
         if before.get(name) != after[name]:
             what = f"it was made with {name} {before.get(name)!r}, not {after[name]!r}"
             raise StoreError(path, what, "resume with the same settings, or write into another folder")

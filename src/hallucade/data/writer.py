@@ -5,6 +5,7 @@ behind the journal's last line is not part of the store: the next writer cuts it
 """
 
 import contextlib
+import errno
 import os
 import shutil
 from collections.abc import Mapping, Sequence
@@ -273,8 +274,8 @@ def episode_columns(episode: Episode, manifest: StoreManifest) -> dict[str, np.n
     for name, data in columns.items():
         have, want = StoreColumn.like(name, data), manifest.column(name)
         if have != want:
-            found, kept = f"{have.dtype} {have.shape}", f"{want.dtype} {want.shape}"
-            raise ValueError(f"{name} has rows of {found}; the store keeps {kept}: convert it in the importer")
+            found, kept = (f"{' x '.join(map(str, c.shape)) or 1} {np.dtype(c.dtype).name}" for c in (have, want))
+            raise ValueError(f"{name} has rows of {found}; the store keeps {kept}")
     manifest.actions.validate(episode.actions)
     return {name: np.ascontiguousarray(data, manifest.column(name).dtype) for name, data in columns.items()}
 
@@ -312,6 +313,6 @@ def _create(path: Path, manifest: StoreManifest) -> None:
 
 
 def _refused(path: Path, error: OSError) -> StoreError:
-    return StoreError(
-        path, f"cannot write there ({error.strerror or error})", "free some space or choose another folder"
-    )
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    remedy = "free some space or choose another folder" if full else "choose another folder"
+    return StoreError(path, f"cannot write there ({error.strerror or error})", remedy)
