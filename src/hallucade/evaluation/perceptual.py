@@ -121,7 +121,8 @@ class ComparedSets:
         elif rows <= self.network.dims:
             yield (
                 f"{name} is only relative: {rows} samples of {self.network.dims} features leave the covariance without "
-                f"full rank. Compare it with values of as many samples; {self.network.kernel} is made for so few."
+                f"full rank. Compare it with values of as many samples, or dream {self._clips_of_full_rank()} clips "
+                f"or more; {self.network.kernel} is made for so few."
             )
         if not self._others:
             yield f"{name} has no floor: too few other real clips; record more validation play, or dream fewer clips"
@@ -129,6 +130,10 @@ class ComparedSets:
     def _count(self) -> tuple[int, int]:
         """Return the numbers of clips and of samples."""
         return sum(map(len, self._dreams)), sum(part.shape[0] * part.shape[1] for part in self._dreams)
+
+    def _clips_of_full_rank(self) -> int:
+        clips, rows = self._count()
+        return self.network.dims // (rows // clips) + 1
 
     def _features(self, frames: UInt8[Tensor, "b t h w 3"]) -> Float[Tensor, "b s d"]:
         return self.network.features(frames[:, : self.until])
