@@ -249,7 +249,9 @@ class DiffusionTransformer(DiffusionModel[TransformerMemory]):
         self, latents: Float[Tensor, "b t *latent"], levels: Float[Tensor, "b t"], cues: FrameCues
     ) -> tuple[Float[Tensor, "b t n c"], list[BlockKeys]]:
         """Run all frames at once; also return what the layers that look back offer to later frames."""
-        views = {axis: self._clip_view(axis, latents.shape[1], latents.device) for axis in set(_axes(self.config))}
+        views: dict[Axis, View] = {
+            axis: self._clip_view(axis, latents.shape[1], latents.device) for axis in set(_axes(self.config))
+        }
         return self._run(self._tokens(latents, levels), cues, torch.arange(latents.shape[1]), views, None)
 
     def _next(
@@ -261,7 +263,9 @@ class DiffusionTransformer(DiffusionModel[TransformerMemory]):
     ) -> tuple[Float[Tensor, "b 1 n c"], list[BlockKeys]]:
         """Run the frame after `state`, which is only read; also return its own keys and values."""
         device, frame = latent.device, torch.tensor([state.frames])
-        views = {axis: View(self.positions.turn(axis, frame, device)) for axis in set(_axes(self.config))}
+        views: dict[Axis, View] = {
+            axis: View(self.positions.turn(axis, frame, device)) for axis in set(_axes(self.config))
+        }
         excess = self.window.excess(state.frames) if self.config.sink else 0
         sink_turn = self.positions.turn_by(_looking_back(self.config), excess, device) if excess else None
         pasts = (cache.read(state.frames, sink_turn) for cache in state.caches)

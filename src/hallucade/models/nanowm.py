@@ -173,7 +173,8 @@ def _told_injection(public: Mapping[str, Tensor], said: Injection | None) -> Inj
         "film_modulation.1.weight": "film",
         "cross_gate": "cross_attention",
     }
-    found = said or next((kind for sign, kind in signs.items() if f"blocks.0.{sign}" in public), None)
+    told: list[Injection] = [kind for sign, kind in signs.items() if f"blocks.0.{sign}" in public]
+    found = said or next(iter(told), None)
     if found is None:
         raise PublicWeightsError("these weights fit two networks; say --injection additive or --injection adaln_fuse")
     return found

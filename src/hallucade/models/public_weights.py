@@ -29,7 +29,7 @@ def same(name: str, shape: Shape) -> Origin:
 
 def stacked(names: tuple[str, ...], shape: Shape) -> Origin:
     """Ours, of `shape`, is theirs one below the other, in equal parts."""
-    return Origin(names, (shape[0] // len(names), *shape[1:]), torch.cat)
+    return Origin(names, (shape[0] // len(names), *shape[1:]), lambda theirs: torch.cat(list(theirs)))
 
 
 def changed(name: str, shape: Shape, make: Callable[[Tensor], Tensor]) -> Origin:

@@ -197,8 +197,8 @@ def _third_to_fourth(public: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def _halves(rows: Tensor, head: int) -> Tensor:
     """Move the first of every pair of a head's rows into its first half, the second into its second."""
-    pairs = rows.unflatten(0, (-1, head // 2, 2))
-    return pairs.transpose(1, 2).flatten(0, 2)
+    pairs = rows.reshape(-1, head // 2, 2, *rows.shape[1:])
+    return pairs.transpose(1, 2).reshape(rows.shape)
 
 
 def _halves_of_qkv(rows: Tensor, head: int) -> Tensor:

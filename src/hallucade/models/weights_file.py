@@ -69,9 +69,9 @@ def read_weights(path: Path, seconds: float = SECONDS, spare: int = SPARE) -> We
             _convert(path, plain, seconds, spare)
             return WeightsFile(safetensors.torch.load(plain.read_bytes()), {})
     try:
-        with safe_open(path, framework="pt") as file:
+        tensors = safetensors.torch.load_file(path)
+        with cast("Any", safe_open)(path, framework="pt") as file:
             metadata = cast("dict[str, str]", file.metadata() or {})
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
         return WeightsFile(tensors, json.loads(metadata.get("config", "{}")))
     except (SafetensorError, OSError, ValueError) as error:
         reason = " ".join(str(error).split())
