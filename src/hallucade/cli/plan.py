@@ -16,10 +16,13 @@ from hallucade.evaluation.planning.control import ControlConfig
 from hallucade.evaluation.planning.evaluate import PlanningConfig, PlanningResult, evaluate_planning
 from hallucade.evaluation.planning.icem import ICEMConfig
 from hallucade.evaluation.planning.mppi import MPPIConfig
+from hallucade.evaluation.planning.picture_task import PictureTask, read_goal
 from hallucade.evaluation.planning.planner import PlannerConfig
+from hallucade.evaluation.planning.task import Task
 from hallucade.evaluation.planning.tasks import find_task
 from hallucade.recipes.console import say, staged
 from hallucade.recipes.load import load, run_facts
+from hallucade.rollout import World
 
 RUNS = Path("runs")
 PLAN_FILE, VIDEO_FILE = "plan.json", "plan.mp4"
@@ -44,12 +47,14 @@ class Plan:
     """A run folder; by default the bundled Pong."""
     task: str | None = None
     """pong, maze, pusht or point_maze; by default what fits the run."""
+    goal: Path | None = None
+    """A picture that the screen shall look like, of the size that the run dreams; then that is the task."""
     out: Path | None = None
     """Where to write; by default the run folder, and runs/bundled for the bundled Pong."""
     planner: str = "icem"
     """icem, cem or mppi."""
     quick: bool = False
-    """A few episodes and a small planner: a minute or two on one core; sets the defaults of what follows."""
+    """Fewer episodes and a small planner: a minute or two on one core; sets the defaults of what follows."""
 
 
 def plan(arguments: Sequence[str]) -> None:
@@ -62,7 +67,7 @@ def run_planning(command: Plan) -> None:
     """Play every episode, say who succeeds how often, and write it down."""
     world = load(command.run)
     config = command.config
-    task = find_task(world, config.episodes, config.seed, command.task)
+    task = _task(command, world)
     out = command.out or command.run or RUNS / "bundled"
     out.mkdir(parents=True, exist_ok=True)  # minutes before it is needed
     with staged(f"planning in {task.name}") as stage:
@@ -71,6 +76,14 @@ def run_planning(command: Plan) -> None:
     write_mp4(out / VIDEO_FILE, result.video(), world.fps)
     _say(result)
     say(f"written: {out / PLAN_FILE}, {out / VIDEO_FILE}")
+
+
+def _task(command: Plan, world: World) -> Task:
+    if command.goal is None:
+        return find_task(world, command.config.episodes, command.config.seed, command.task)
+    if command.task is not None:
+        raise ValueError(f"--task {command.task} has a goal of its own; leave out --task or --goal")
+    return PictureTask(world, read_goal(command.goal), command.config.seed)
 
 
 def _say(result: PlanningResult) -> None:
@@ -83,7 +96,7 @@ def _say(result: PlanningResult) -> None:
 
 def _config(planner: str, quick: bool) -> PlanningConfig:
     if quick:
-        return PlanningConfig(episodes=8, control=ControlConfig(planner=QUICK[planner]))
+        return PlanningConfig(episodes=25, control=ControlConfig(planner=QUICK[planner]))
     return PlanningConfig(control=ControlConfig(planner=PLANNERS[planner]))
 
 

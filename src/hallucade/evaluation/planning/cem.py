@@ -8,7 +8,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from hallucade.actions import ActionSpace
-from hallucade.evaluation.planning.planner import Plan, PlannerConfig, Score, at_least, best, even, no_elites, scored
+from hallucade.evaluation.planning.planner import (
+    Plan,
+    Planner,
+    PlannerConfig,
+    Score,
+    at_least,
+    best,
+    even,
+    no_elites,
+    scored,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +36,7 @@ class CEMConfig(PlannerConfig):
         super().__post_init__()
         check_elites(self)
 
-    def build(self) -> "CEM":
+    def build(self) -> Planner:
         return CEM(self)
 
 

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float32
@@ -55,6 +55,7 @@ class ControlConfig(Config):
             )
 
 
+@runtime_checkable
 class Actor(Protocol):
     """Plays one episode: rows to hold from now on, one a frame."""
 

@@ -91,7 +91,8 @@ class LearnedReward:
     def __call__(self, futures: Futures) -> Float64[np.ndarray, "n"]:
         with torch.no_grad():
             rewards = np.asarray(self._reward(futures.frames, futures.rows), np.float64)
-        return -rewards @ self._discount ** np.arange(rewards.shape[1])
+        weights = self._discount ** np.arange(rewards.shape[1], dtype=np.float64)
+        return -(rewards * weights).sum(1)
 
 
 def check_goal(goal: UInt8[np.ndarray, "h w 3"], world: World) -> None:

@@ -1,46 +1,24 @@
 """Tasks of Gymnasium environments: make the world look like a goal picture, judged by the environment's own reward."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
-from jaxtyping import Float32, Float64, UInt8
+from jaxtyping import Float32, UInt8
 
-from hallucade.actions import ActionSpace
 from hallucade.data.conversion import resized
 from hallucade.evaluation.planning.costs import GoalPictureConfig
+from hallucade.evaluation.planning.environment_goals import EnvironmentGoal
 from hallucade.evaluation.planning.futures import Cost, Futures, Imagination
 from hallucade.evaluation.planning.simulated_futures import simulated
 from hallucade.evaluation.planning.task import Policy, Turn
 from hallucade.games.bots import make_bot
 from hallucade.games.environment import Env
 from hallucade.games.environments import find_environment
-from hallucade.games.gymnasium_game import GymnasiumGame, Outcome
-from hallucade.games.point_maze import POINT_MAZE_ACTIONS
-from hallucade.games.pusht import PUSHT_ACTIONS
+from hallucade.games.gymnasium_game import GymnasiumGame
 from hallucade.rollout import Prompt, World
 
-State = Float64[np.ndarray, "s"]
 HELD_OUT = 10**6  # the first seed; those of recordings are hashes in [0, 2**31)
 SAME_RATE = 0.01  # share by which the frame rates of run and environment may differ
-
-
-@dataclass(frozen=True)
-class EnvironmentGoal:
-    """What planning needs to know of an environment beyond how it is recorded."""
-
-    environment: str
-    about: str
-    measure: str
-    higher: bool
-    limit: int  # frames
-    actions: ActionSpace
-    restore: Callable[[Env, np.ndarray], None]  # continue from a state, as the environment's readout gives it
-    draw: Callable[[Env], np.ndarray]  # the picture of now, `h w 3`
-    goal: Callable[[np.ndarray], np.ndarray]  # the state in which all is done, from the state at the start
-    score: Callable[[Outcome], float]
-    success: Callable[[Outcome], bool]
 
 
 class EnvironmentTask:
@@ -52,7 +30,7 @@ class EnvironmentTask:
         ValueError: the environment is not installed, or the run was not recorded from it at a whole frame skip.
     """
 
-    policies = ("random_hold",)
+    policies: tuple[str, ...] = ("random_hold",)
 
     def __init__(
         self, goal: EnvironmentGoal, world: World, seed: int, picture: GoalPictureConfig | None = None
@@ -137,78 +115,3 @@ def _made(goal: EnvironmentGoal, world: World) -> tuple[GymnasiumGame, Env]:
         game.close()
         game = GymnasiumGame(replace(environment, prepare=prepare), round(skip))
     return game, inside[-1]
-
-
-def _restore_pusht(env: Env, state: np.ndarray) -> None:
-    simulator: Any = env.unwrapped
-    env.reset(options={"reset_to_state": [*state[:2], *state[4:7]]})  # anew: a used one remembers contacts
-    simulator.agent.position, simulator.agent.velocity = state[:2].tolist(), state[2:4].tolist()
-    simulator.block.angle = float(state[6])  # first: it turns about its middle, which moves its position
-    simulator.block.position = state[4:6].tolist()
-    simulator.block.velocity, simulator.block.angular_velocity = (0.0, 0.0), 0.0
-    simulator.space.reindex_shapes_for_body(simulator.block)
-    simulator.space.reindex_shapes_for_body(simulator.agent)
-
-
-def _draw_pusht(env: Env) -> np.ndarray:
-    simulator: Any = env.unwrapped
-    return np.asarray(simulator.get_obs(), np.uint8)
-
-
-def _pusht_done(state: np.ndarray) -> np.ndarray:
-    done = state.copy()
-    done[4:7] = state[7:10]
-    return done
-
-
-def _restore_point_maze(env: Env, state: np.ndarray) -> None:
-    simulator: Any = env.unwrapped
-    simulator.goal = state[4:6].copy()
-    simulator.update_target_site_pos()
-    simulator.point_env.set_state(state[:2].copy(), state[2:4].copy())  # last: it computes where things are drawn
-
-
-def _draw_point_maze(env: Env) -> np.ndarray:
-    return np.array(env.render(), np.uint8)
-
-
-def _point_maze_done(state: np.ndarray) -> np.ndarray:
-    return np.concatenate([state[4:6], np.zeros(2), state[4:6]])
-
-
-def _distance(outcome: Outcome) -> float:
-    assert outcome.moment is not None
-    assert outcome.moment.state is not None
-    x, y, _, _, goal_x, goal_y = outcome.moment.state
-    return float(np.hypot(goal_x - x, goal_y - y))
-
-
-PUSHT_SUCCESS = 0.95  # share of its place that the block must cover; the reward is coverage over it
-ENVIRONMENT_TASKS = {
-    "pusht": EnvironmentGoal(
-        environment="pusht",
-        about="the block covers more than 95 % of its place",
-        measure="best coverage of the place",
-        higher=True,
-        limit=50,
-        actions=PUSHT_ACTIONS,
-        restore=_restore_pusht,
-        draw=_draw_pusht,
-        goal=_pusht_done,
-        score=lambda outcome: PUSHT_SUCCESS * outcome.reward,
-        success=lambda outcome: outcome.reward >= 1,
-    ),
-    "point_maze": EnvironmentGoal(
-        environment="point_maze",
-        about="the ball comes within 0.45 m of the goal",
-        measure="least distance from the goal, m",
-        higher=False,
-        limit=100,
-        actions=POINT_MAZE_ACTIONS,
-        restore=_restore_point_maze,
-        draw=_draw_point_maze,
-        goal=_point_maze_done,
-        score=_distance,
-        success=lambda outcome: outcome.reward > 0,
-    ),
-}

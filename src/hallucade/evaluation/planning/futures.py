@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float32, Float64, UInt8
@@ -30,12 +30,14 @@ class Futures:
         return self.encode()
 
 
+@runtime_checkable
 class Imagination(Protocol):
     """Foretells what follows one moment; the same rows always have the same future, whatever they are asked with."""
 
     def __call__(self, rows: Float32[np.ndarray, "n f c"]) -> Futures: ...
 
 
+@runtime_checkable
 class Cost(Protocol):
     """Says how far each future is from what is wanted, for itself alone; lower is better."""
 

@@ -12,7 +12,7 @@ from jaxtyping import Float32
 from hallucade.actions import ActionSpace
 from hallucade.evaluation.planning.cem import CEMConfig
 from hallucade.evaluation.planning.coloured_noise import coloured_noise
-from hallucade.evaluation.planning.planner import Plan, Score, best, even, scored
+from hallucade.evaluation.planning.planner import Plan, Planner, Score, best, even, scored
 from hallucade.evaluation.planning.proposal import Proposal
 
 
@@ -37,7 +37,7 @@ class ICEMConfig(CEMConfig):
         if not 0 <= self.reuse <= 1:
             raise ValueError(f"reuse is {self.reuse}; choose a share in [0, 1]")
 
-    def build(self) -> "ICEM":
+    def build(self) -> Planner:
         return ICEM(self)
 
     def count(self, iteration: int) -> int:

@@ -31,7 +31,7 @@ class MazeTask:
     measure = "distance from the goal, cells"
     higher = False
     limit = 2 * WALK
-    policies = ("random_hold", "wander")
+    policies: tuple[str, ...] = ("random_hold", "wander")
 
     def __init__(self, world: World, episodes: int, seed: int, goal: GoalPictureConfig | None = None) -> None:
         if (difference := MAZE_ACTIONS.difference(world.actions)) is not None:

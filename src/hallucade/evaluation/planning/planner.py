@@ -29,7 +29,10 @@ class Plan:
 class Planner(Protocol):
     """Searches for the plan of least cost; holds nothing between decisions but what `Plan` says."""
 
-    config: "PlannerConfig"
+    @property
+    def config(self) -> "PlannerConfig":
+        """What it was built from."""
+        ...
 
     def plan(
         self, score: Score, space: ActionSpace, rng: np.random.Generator, previous: Plan | None = None, passed: int = 0

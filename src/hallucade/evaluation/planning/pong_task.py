@@ -43,7 +43,7 @@ class PongTask:
     measure = "ball returned (1) or lost (0)"
     higher = True
     limit = 2 * TIME_LEFT[1]
-    policies = ("random_hold", "good")
+    policies: tuple[str, ...] = ("random_hold", "good")
 
     def __init__(self, world: World, episodes: int, seed: int) -> None:
         height, width = world.frame_size

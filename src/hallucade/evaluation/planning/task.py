@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float32, Float64, UInt8
@@ -24,6 +24,7 @@ class Turn:
     score: float  # the task's own measure, see `Task.measure`
 
 
+@runtime_checkable
 class Task(Protocol):
     """One game with a goal, played one episode after the other; episode i is always the same."""
 

@@ -2,7 +2,8 @@
 
 from collections.abc import Callable
 
-from hallucade.evaluation.planning.environment_task import ENVIRONMENT_TASKS, EnvironmentTask
+from hallucade.evaluation.planning.environment_goals import ENVIRONMENT_TASKS
+from hallucade.evaluation.planning.environment_task import EnvironmentTask
 from hallucade.evaluation.planning.maze_task import MazeTask
 from hallucade.evaluation.planning.pong_task import PongTask
 from hallucade.evaluation.planning.task import Task
