@@ -1,6 +1,8 @@
 """Reading a source into a store: order, workers, resumption, refusals and notes."""
 
+import contextlib
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -32,6 +34,7 @@ class CountingConfig(SourceConfig):
     count: int = 5
     damaged: tuple[str, ...] = ()
     taller: tuple[str, ...] = ()
+    slow: tuple[str, ...] = ()
     fps: float = 20.0
 
     def build(self) -> "Counting":
@@ -48,6 +51,8 @@ class Counting:
     def read(self, name: str) -> ForeignEpisode:
         if name in self.config.damaged:
             raise SourceError(f"/data/{name}.mp4", "frame 3 is damaged", "download it again")
+        if name in self.config.slow:
+            time.sleep(600)
         number = int(name[1:])
         n = 11 + number
         height = SIZE[0] + 2 * (name in self.config.taller)
@@ -244,6 +249,30 @@ def test_workers_end_with_a_parent_that_was_killed(tmp_path: Path) -> None:
         time.sleep(0.05)
 
 
+def test_who_stops_reading_does_not_wait_for_what_is_being_read() -> None:
+    read = Processes(2)(Reader(CountingConfig(slow=("e1", "e2")), ConversionConfig()), ["e0", "e1", "e2", "e3"])
+    assert isinstance(next(read), Read)
+    begin = time.monotonic()
+    read.close()
+    assert time.monotonic() - begin < 60
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finds the workers in /proc")
+def test_ctrl_c_while_workers_start_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "parent.py").write_text(PARENT)
+    with subprocess.Popen(
+        [sys.executable, tmp_path / "parent.py"], stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as parent:
+        while len(_session(parent.pid)) < 4:  # the parent, the tracker of resources, two workers
+            assert parent.poll() is None
+            time.sleep(0.01)
+        os.killpg(parent.pid, signal.SIGINT)
+        assert parent.stderr is not None
+        said = parent.stderr.read()
+    assert said.count("Traceback") == 1  # the parent's own
+    assert "spawn_main" not in said
+
+
 PARENT = """
 import multiprocessing, time
 from hallucade.data.conversion import ConversionConfig
@@ -257,6 +286,16 @@ if __name__ == "__main__":
     print(*(child.pid for child in multiprocessing.active_children()), flush=True)
     time.sleep(600)
 """
+
+
+def _session(leader: int) -> list[str]:
+    """Return the processes of a session."""
+    found: list[str] = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            if int(stat.read_text().rpartition(")")[2].split()[3]) == leader:
+                found.append(stat.parent.name)
+    return found
 
 
 def _alive(process: int) -> bool:

@@ -3,18 +3,20 @@
 All of them give episodes back in the order in which they were asked for, so that it does not matter who reads.
 """
 
+import contextlib
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
-from multiprocessing.connection import wait
+from multiprocessing.connection import Connection, wait
 from typing import Any, Protocol, runtime_checkable
 
 from hallucade.data.conversion import Conversion, ConversionConfig, Converted
@@ -85,24 +87,39 @@ def serial(reader: Reader, names: Iterable[str]) -> Iterator[Read | Refused]:
 
 @dataclass(frozen=True)
 class Processes:
-    """Reads in processes of this machine, a few episodes ahead of the writer."""
+    """Reads in processes of this machine, a few episodes ahead of the writer.
+
+    Workers end at once when nobody wants more, and when this process is killed: each holds one end of a pipe whose
+    other end is here alone.
+    """
 
     workers: int
 
     def __call__(self, reader: Reader, names: Iterable[str]) -> Iterator[Read | Refused]:
         context = multiprocessing.get_context("spawn")  # a fork of a process with threads may hang
-        pool = ProcessPoolExecutor(self.workers, context, _start_worker, (reader,))
+        leash, held = context.Pipe(duplex=False)
+        pool = ProcessPoolExecutor(self.workers, context, _start_worker, (reader, leash))
+        left = iter(names)
+        running: deque[Future[Read | Refused]] = deque()
+
+        def ask(episodes: int) -> None:
+            with _deaf_children():
+                running.extend(pool.submit(_work, name) for name in islice(left, episodes))
+
         try:
-            left = iter(names)
-            running: deque[Future[Read | Refused]] = deque()
-            running.extend(pool.submit(_work, name) for name in islice(left, self.workers * AHEAD))
+            ask(self.workers * AHEAD)
             while running:
                 yield running.popleft().result()
-                running.extend(pool.submit(_work, name) for name in islice(left, 1))
+                ask(1)
         except BrokenProcessPool as error:
             raise MemoryError("a reading process was killed, most likely for want of memory") from error
+        except BaseException:  # Ctrl-C, a damaged episode, enough frames: a long video is not read to its end
+            held.close()
+            raise
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+            held.close()
+            leash.close()
 
 
 def executor_of(workers: int | None, episodes: int) -> Executor:
@@ -120,19 +137,29 @@ def executor_of(workers: int | None, episodes: int) -> Executor:
 _reader: Reader | None = None  # of this worker process
 
 
-def _start_worker(reader: Reader) -> None:
+def _start_worker(reader: Reader, leash: Connection) -> None:
     global _reader
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends its workers
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_when_let_go, args=(leash,), daemon=True).start()
     _reader = reader
 
 
-def _end_with_parent() -> None:
-    """Wait for the end of a parent that was killed and could end nobody; its workers would wait for work for ever."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    wait([parent.sentinel])
+def _end_when_let_go(leash: Connection) -> None:
+    wait([leash])
     os._exit(1)
+
+
+@contextlib.contextmanager
+def _deaf_children() -> Generator[None]:
+    """Let processes that start here not hear Ctrl-C, from their first moment: it is for the parent, which ends them."""
+    if sys.platform == "win32":
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _work(name: str) -> Read | Refused:

@@ -11,7 +11,6 @@ for validation, all other files are for training. Hidden files are left alone.
 import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
 
@@ -61,6 +60,7 @@ class Folder:
         self._videos = find_videos(self._root)
         self._splits = {name: _split_of(name) for name in self._videos}
         self._layout = self._read_layout(config.infer)
+        self.fps = self._read_fps()
         self.state_names = self._layout.state
         self.origin = f"videos with actions in {self._root.name}"
         self.licence = self._layout.licence
@@ -75,9 +75,8 @@ class Folder:
         """The videos' names without suffix, sorted."""
         return tuple(self._videos)
 
-    @cached_property
-    def fps(self) -> float:
-        """The rate that ``play.yaml`` names, or that of the first video that can be read."""
+    def _read_fps(self) -> float:
+        """Return the rate that ``play.yaml`` names, or that of the first video that can be read."""
         if self._layout.fps is not None:
             return self._layout.fps
         *others, last = self._videos.values()
