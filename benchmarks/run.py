@@ -18,6 +18,7 @@ SUBJECTS = (
     "loader",
     "train",
     "rollout",
+    "checkpoints",
     "endurance",
     "play",
 )
