@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from benchmarks.measurement import Measurement
+from benchmarks.measurement import Details, Measurement
 from hallucade.data.checks.alignment import estimate_alignment
 from hallucade.data.checks.alignment_evidence import Run
 from hallucade.data.checks.alignment_problems import alignment_problems
@@ -18,14 +18,14 @@ from hallucade.games.maze import MAZE_ACTIONS, MazeConfig
 
 AMOUNTS = ((20, 4, 300), (10, 8, 1000))  # sets, episodes of each, actions of each
 SIZE = 64
-PITCH = MAZE_ACTIONS.names.index("pitch")
+SIGNS = np.array([-1 if name == "pitch" else 1 for name in MAZE_ACTIONS.names], np.float32)
 Rows = np.ndarray
 
 DEFECTS: dict[str, Callable[[Rows], Rows]] = {
     "none": lambda rows: rows,
     "late by 1": lambda rows: np.roll(rows, 1, 0),
     "early by 1": lambda rows: np.roll(rows, -1, 0),
-    "pitch inverted": lambda rows: rows * np.where(np.arange(rows.shape[1]) == PITCH, -1, 1).astype(np.float32),
+    "pitch inverted": lambda rows: rows * SIGNS,
     "first half late by 1": lambda rows: np.concatenate(
         [np.roll(h, k, 0) for k, h in zip((1, 0), halves(rows), strict=True)]
     ),
@@ -60,7 +60,13 @@ def main() -> None:
         played = [play(seed, episodes, length) for seed in range(sets)]
         for name, defect in DEFECTS.items():
             share = sum(blamed(runs, defect) for runs in played) / sets
-            details = {"defect": name, "sets": sets, "episodes": episodes, "frames": length + 1, "frame_size": SIZE}
+            details: Details = {
+                "defect": name,
+                "sets": sets,
+                "episodes": episodes,
+                "frames": length + 1,
+                "frame_size": SIZE,
+            }
             Measurement("alignment_error_share", share, "", details).print()
 
 

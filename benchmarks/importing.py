@@ -7,7 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from benchmarks.measurement import Measurement
+from benchmarks.measurement import Details, Measurement
 from hallucade.data.collect import collect
 from hallucade.data.conversion import ConversionConfig
 from hallucade.data.executors import executor_of
@@ -49,7 +49,12 @@ def main() -> None:
                 executor=executor_of(workers, VIDEOS),
             ).store
             seconds = time.perf_counter() - started
-            details = {"workers": workers, "from": "640x360 h264", "to": "128x72", "frames": store.total_frames}
+            details: Details = {
+                "workers": workers,
+                "from": "640x360 h264",
+                "to": "128x72",
+                "frames": store.total_frames,
+            }
             Measurement("import_frames_per_s", store.total_frames / seconds, "frames/s", details).print()
 
 

@@ -56,7 +56,8 @@ def eps():
 
 @pytest.fixture
 def level():
-    return (torch.randint(100, 900, (2, 5)).double() + 0.5) / TIMESTEPS  # between the timesteps, where angles are tabulated
+    between = torch.randint(100, 900, (2, 5)).double() + 0.5  # of timesteps, where angles are tabulated
+    return between / TIMESTEPS
 
 
 def close(a, b, atol=1e-9):

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 from hallucade.config import Config
 from hallucade.data.conversion import ConversionConfig
@@ -223,7 +223,7 @@ def _flat(config: Config, prefix: str) -> dict[str, int | float | str]:
     """Return a config as settings of a manifest: scalars, and JSON for the rest."""
     plain: dict[str, Any] = config.to_json()
     return {
-        f"{prefix}{key}": cast("int | float | str", value)
+        f"{prefix}{key}": value
         if isinstance(value, int | float | str) and not isinstance(value, bool)
         else json.dumps(value)
         for key, value in plain.items()

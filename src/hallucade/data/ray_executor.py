@@ -7,6 +7,7 @@ machine that asked writes. The source's path must lead to the same files on ever
 import logging
 import pickle
 from collections.abc import Iterable, Iterator
+from importlib import import_module
 from typing import Any
 
 from hallucade.data.conversion import ConversionConfig
@@ -39,10 +40,11 @@ class RayExecutor:
         context = self._ray.data.DataContext.get_current()
         context.execution_options.preserve_order = True
         context.enable_progress_bars = False
-        rows: Any = self._ray.data.from_items([{"name": name} for name in wanted], override_num_blocks=len(wanted))
-        pool = self._ray.data.ActorPoolStrategy(min_size=1, max_size=len(wanted))
+        data: Any = self._ray.data
+        rows = data.from_items([{"name": name} for name in wanted], override_num_blocks=len(wanted))
+        pool = data.ActorPoolStrategy(min_size=1, max_size=len(wanted))
         configs = {"source": reader.source.to_json(), "conversion": reader.conversion.to_json()}
-        read: Any = rows.map(RemoteReader, fn_constructor_kwargs=configs, compute=pool)
+        read = rows.map(RemoteReader, fn_constructor_kwargs=configs, compute=pool)
         for row in read.iter_rows():
             yield pickle.loads(row["read"])
 
@@ -51,9 +53,8 @@ class RemoteReader:
     """A `Reader` on another machine; what it read travels as bytes, because a table has no place for it."""
 
     def __init__(self, source: dict[str, Any], conversion: dict[str, Any]) -> None:
-        import hallucade.data.environment
-        import hallucade.data.importers.registry  # noqa: F401 - the classes that the configs name
-
+        for module in ("environment", "importers.registry"):  # the classes that the configs name
+            import_module(f"hallucade.data.{module}")
         self._reader = Reader(SourceConfig.from_json(source), ConversionConfig.from_json(conversion))
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:

@@ -104,13 +104,13 @@ class StoreWriter:
         notes = notes if notes is not None else [()] * len(rows)
         try:
             records: list[EpisodeRecord] = []
-            for columns, *facts in zip(rows, splits, known_seeds, names, notes, strict=True):
+            facts = zip(splits, known_seeds, names, notes, strict=True)
+            for columns, (split, seed, name, note) in zip(rows, facts, strict=True):
                 if self._shard.would_overflow(columns, self.manifest.shard_bytes):
                     self._commit(records)
                     records = []
                     self._shard.close()
                     self._shard = self._open_shard(self._shard.index + 1, NO_ROWS)
-                split, seed, name, note = facts
                 place = self._shard.append(columns)
                 records.append(EpisodeRecord(*place, split, seed, _checksums(columns), name, note))
             self._commit(records)

@@ -17,7 +17,7 @@ Without ``column`` a control reads the column of its own name.
 """
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import yaml
@@ -48,7 +48,7 @@ class ButtonColumn(_Strict):
         if self.value is None:
             return table.numbers(column) != 0
         wanted = str(self.value)
-        held = [cell if isinstance(cell, list) else [cell] for cell in table.cells(column)]
+        held = [cast("list[Any]", cell) if isinstance(cell, list) else [cell] for cell in table.cells(column)]
         return np.array([wanted in map(str, cells) for cells in held])
 
 
