@@ -66,7 +66,7 @@ def test_quick_lowers_the_defaults_and_leaves_what_is_asked_for(
 ) -> None:
     asked: list[PongCheckConfig] = []
 
-    def judge(world: object, store: object, *, pong: PongCheckConfig, progress: object) -> None:
+    def judge(world: object, store: object, *, pong: PongCheckConfig, clips: object, progress: object) -> None:
         asked.append(pong)
         sys.exit(7)
 
@@ -86,7 +86,7 @@ def test_quick_lowers_the_defaults_and_leaves_what_is_asked_for(
         (["record", "Doom-v99"], "Doom-v99"),
         (["import", "gone", "there"], "gone: there is no such file or folder; check the path"),
         (["import", "zip", "gone", "there"], "unknown format 'zip'; known formats: folder"),
-        (["import", "folder", "gone", "there"], "gone: there is no such folder; check the path"),
+        (["import", "folder", "gone", "there"], "gone: there is no such folder; give the folder that holds the videos"),
         (["record", "pong", "--bot", "nobody"], "unknown bot 'nobody'; known bots: good"),
         (["record", "pong", "--frames", "0"], "frames is 0; it must be at least 1"),
         (["record", "pong", "--frame-size", "-3"], "frame_size is -3; Pong needs at least"),
