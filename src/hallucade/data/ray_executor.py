@@ -24,11 +24,10 @@ class RayExecutor:
 
     def __init__(self) -> None:
         try:
-            import ray
-            import ray.data
+            self._ray: Any = import_module("ray")
+            self._data: Any = import_module("ray.data")
         except ImportError:
             raise ValueError("Ray is not installed; pip install 'hallucade[ray]'") from None
-        self._ray = ray
 
     def __call__(self, reader: Reader, names: Iterable[str]) -> Iterator[Read | Refused]:
         wanted = list(names)
@@ -37,12 +36,11 @@ class RayExecutor:
         if not self._ray.is_initialized():
             self._ray.init(log_to_driver=False, logging_level=logging.ERROR)
         logging.getLogger("ray.data").setLevel(logging.ERROR)
-        context = self._ray.data.DataContext.get_current()
+        context = self._data.DataContext.get_current()
         context.execution_options.preserve_order = True
         context.enable_progress_bars = False
-        data: Any = self._ray.data
-        rows = data.from_items([{"name": name} for name in wanted], override_num_blocks=len(wanted))
-        pool = data.ActorPoolStrategy(min_size=1, max_size=len(wanted))
+        rows = self._data.from_items([{"name": name} for name in wanted], override_num_blocks=len(wanted))
+        pool = self._data.ActorPoolStrategy(min_size=1, max_size=len(wanted))
         configs = {"source": reader.source.to_json(), "conversion": reader.conversion.to_json()}
         read = rows.map(RemoteReader, fn_constructor_kwargs=configs, compute=pool)
         for row in read.iter_rows():
