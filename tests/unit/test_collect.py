@@ -35,6 +35,7 @@ class CountingConfig(SourceConfig):
     damaged: tuple[str, ...] = ()
     taller: tuple[str, ...] = ()
     slow: tuple[str, ...] = ()
+    width: int = SIZE[1]
     fps: float = 20.0
 
     def build(self) -> "Counting":
@@ -56,7 +57,9 @@ class Counting:
         number = int(name[1:])
         n = 11 + number
         height = SIZE[0] + 2 * (name in self.config.taller)
-        frames = np.broadcast_to(np.arange(n + 1, dtype=np.uint8)[:, None, None, None], (n + 1, height, SIZE[1], 3))
+        frames = np.broadcast_to(
+            np.arange(n + 1, dtype=np.uint8)[:, None, None, None], (n + 1, height, self.config.width, 3)
+        )
         rows = np.stack([np.arange(n) % 2, np.full(n, number)], 1).astype(np.float32)
         menu = np.zeros(n + 1, bool)
         menu[5] = number % 2 == 1
@@ -255,6 +258,14 @@ def test_who_stops_reading_does_not_wait_for_what_is_being_read() -> None:
     begin = time.monotonic()
     read.close()
     assert time.monotonic() - begin < 60
+
+
+@pytest.mark.timeout(60)
+def test_who_stops_reading_does_not_hang_on_an_answer_that_is_on_its_way() -> None:
+    reader = Reader(CountingConfig(count=9, width=100_000), ConversionConfig())
+    read = Processes(2)(reader, [f"e{i}" for i in range(9)])
+    assert isinstance(next(read), Read)
+    read.close()
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finds the workers in /proc")

@@ -134,19 +134,57 @@ def executor_of(workers: int | None, episodes: int) -> Executor:
     return serial if wanted <= 1 else Processes(wanted)
 
 
-_reader: Reader | None = None  # of this worker process
+class Worker:
+    """What a worker process does: it reads, and ends in the midst of that when its parent lets go of the leash.
+
+    While an answer is on its way a worker does not end, as the parent would wait for the rest of it for ever; when the
+    parent is dead it does.
+    """
+
+    def __init__(self, reader: Reader, leash: Connection) -> None:
+        self._reader, self._leash = reader, leash
+        self._lock, self._reading, self._let_go = threading.Lock(), False, False
+        threading.Thread(target=self._watch, daemon=True).start()
+
+    def __call__(self, name: str) -> Read | Refused:
+        self._begin_or_end(reading=True)
+        try:
+            return self._reader(name)
+        finally:
+            self._begin_or_end(reading=False)
+
+    def _begin_or_end(self, reading: bool) -> None:
+        with self._lock:
+            self._reading = reading
+            self._end_if_let_go()
+
+    def _watch(self) -> None:
+        parent = multiprocessing.parent_process()
+        assert parent is not None
+        wait([self._leash, parent.sentinel])
+        with self._lock:
+            self._let_go = True
+            self._end_if_let_go()
+        wait([parent.sentinel])
+        os._exit(1)
+
+    def _end_if_let_go(self) -> None:
+        if self._reading and self._let_go:
+            os._exit(1)
+
+
+_worker: Worker | None = None  # of this process
 
 
 def _start_worker(reader: Reader, leash: Connection) -> None:
-    global _reader
+    global _worker
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_when_let_go, args=(leash,), daemon=True).start()
-    _reader = reader
+    _worker = Worker(reader, leash)
 
 
-def _end_when_let_go(leash: Connection) -> None:
-    wait([leash])
-    os._exit(1)
+def _work(name: str) -> Read | Refused:
+    assert _worker is not None
+    return _worker(name)
 
 
 @contextlib.contextmanager
@@ -160,8 +198,3 @@ def _deaf_children() -> Generator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _work(name: str) -> Read | Refused:
-    assert _reader is not None
-    return _reader(name)
