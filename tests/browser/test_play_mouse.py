@@ -63,8 +63,11 @@ def sees(page: Page, yaw: float, pitch: float) -> None:
 
 
 def middle(page: Page, selector: str) -> tuple[float, float]:
-    box = page.locator(selector).bounding_box()
-    assert box is not None
+    """Return where an element's middle is once the page's layout stands still: pictures and gauges come late."""
+    box, before = page.locator(selector).bounding_box(), None
+    while box is None or box != before:
+        page.wait_for_timeout(150)
+        box, before = page.locator(selector).bounding_box(), box
     return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
 
 
