@@ -44,13 +44,17 @@ class WorldModel(nn.Module, ABC, Generic[State]):
         """Consume `state` and return the memory after `action` led to `latent`."""
 
     def prefill(self, clip: LatentClip) -> State:
-        """Start a memory from a whole clip; models with a parallel path override this loop."""
-        k = self.block
-        per_block = clip.actions.shape[1] * k // max(clip.latents.shape[1] - k, 1)  # actions between two blocks
-        state = self.initial(clip.latents[:, :k])
-        for i in range(1, clip.latents.shape[1] // k):
-            action = clip.actions[:, (i - 1) * per_block : i * per_block]
-            state = self.observe(state, action, clip.latents[:, i * k : (i + 1) * k])
+        """Start a memory from a whole clip; models with a parallel path override this loop.
+
+        Blocks are counted from the clip's end; latents at its start that fill no block are left out.
+        """
+        k, (latents, actions) = self.block, (clip.latents.shape[1], clip.actions.shape[1])
+        stride = actions // max(latents - 1, 1)
+        state = self.initial(clip.latents[:, latents % k :][:, :k])
+        for left in reversed(range(latents // k - 1)):  # blocks after this one
+            frames = slice(latents - (left + 1) * k, latents - left * k)
+            pressed = slice(actions - (left + 1) * k * stride, actions - left * k * stride)
+            state = self.observe(state, clip.actions[:, pressed], clip.latents[:, frames])
         return state
 
     @abstractmethod
