@@ -1,7 +1,8 @@
 """From a foreign episode to episodes of a store: rate, size, and what is left out, the same for every format.
 
 Resampling keeps what an action did: deltas such as mouse movements are summed over the frames that are left out, a
-button counts as held if it ever was, a choice keeps its last option, other axes are averaged.
+button counts as held if it ever was, a choice keeps its last option, other axes are averaged. Joining keeps all of it
+(see `joining`).
 """
 
 import math
@@ -17,6 +18,7 @@ from jaxtyping import Bool, Float32, Int64, UInt8
 from hallucade.actions import ActionSpace
 from hallucade.config import Config
 from hallucade.data.episode import Episode
+from hallucade.data.joining import joined_episodes, joined_space
 from hallucade.data.source import ForeignEpisode, Picture
 from hallucade.shapes import ActionRows, FrameArray
 
@@ -40,6 +42,7 @@ class ConversionConfig(Config):
     shortest: int = 2  # frames; a stretch with fewer is left out
     delay: int = 0  # frames of the source: row i of the actions belongs to frame i + delay; `validate` finds it
     invert: tuple[str, ...] = ()  # axes whose sign is wrong; `validate` finds them
+    join: int = 1  # frames: only every so many are kept, and the actions between two of them stand side by side
 
     def __post_init__(self) -> None:
         if self.fps is not None and not 0 < self.fps < math.inf:
@@ -50,6 +53,8 @@ class ConversionConfig(Config):
             raise ValueError(f"idle is {self.idle} seconds; use 0 or more")
         if self.shortest < 2:
             raise ValueError(f"shortest is {self.shortest} frames; an episode needs at least 2")
+        if self.join < 1:
+            raise ValueError(f"join is {self.join} frames; use 1 to keep them all, or more")
 
 
 @dataclass(frozen=True)
@@ -78,12 +83,14 @@ class Conversion:
             inverted(actions, config.invert),
             _signs(actions, config.invert),
         )
-        self.fps = fps if config.fps is None else config.fps
-        self._ratio = frames_a_frame(fps, self.fps)
+        self._fps = fps if config.fps is None else config.fps  # before joining
+        self._ratio = frames_a_frame(fps, self._fps)
         if self._ratio < 1:
-            raise ValueError(f"the source has {fps:g} frames a second, fewer than {self.fps:g}; ask for at most those")
+            raise ValueError(f"the source has {fps:g} frames a second, fewer than {self._fps:g}; ask for at most those")
         whole = math.ceil(self._ratio - 1e-9)  # frames that one row covers
-        self.actions = self._actions if whole <= 1 else self._actions.over(whole)
+        self._resampled = self._actions if whole <= 1 else self._actions.over(whole)
+        self.fps = self._fps / config.join
+        self.actions = self._resampled if config.join == 1 else joined_space(self._resampled, config.join)
 
     def __call__(self, foreign: ForeignEpisode) -> Converted:
         """Decode, resample, resize and cut one episode.
@@ -102,8 +109,13 @@ class Conversion:
         stretches = [s for s in _stretches(~dropped, len(pictures), wanted) if len(s) >= self.config.shortest]
         if not stretches:
             notes.append(f"nothing is left: no stretch has {self.config.shortest} frames")
-        episodes = [self._episode(foreign, s, kept, rows, pictures[places[s.start] :]) for s in stretches]
-        return Converted(tuple(episodes), tuple(notes))
+        episodes = (self._episode(foreign, s, kept, rows, pictures[places[s.start] :]) for s in stretches)
+        joined = tuple(
+            e for episode in episodes for e in self._joined(episode) if len(e.frames) >= self.config.shortest
+        )
+        if stretches and not joined:
+            notes.append(f"nothing is left: no {self.config.shortest} frames lie {self.config.join} apart")
+        return Converted(joined, tuple(notes))
 
     def _dropped(
         self, foreign: ForeignEpisode, rows: ActionRows, kept: Int64[np.ndarray, "f"]
@@ -113,7 +125,7 @@ class Conversion:
         if foreign.menu is not None and self.config.menus == "cut":
             dropped |= np.logical_or.reduceat(foreign.menu, kept)
         if self.config.idle is not None:
-            dropped |= _long_idle(rows, self._actions.idle, math.ceil(self.config.idle * self.fps))
+            dropped |= _long_idle(rows, self._actions.idle, math.ceil(self.config.idle * self._fps))
         return dropped
 
     def _decode(self, foreign: ForeignEpisode, wanted: Int64[np.ndarray, "f"]) -> tuple[FrameArray, int]:
@@ -138,6 +150,11 @@ class Conversion:
             yield f"{needed - 1} actions need {needed} frames and there are {decoded}: the rest is cut"
         if dropped.any():
             yield f"{int(dropped.sum())} of {len(dropped)} frames are cut: menus or nothing touched"
+
+    def _joined(self, episode: Episode) -> Iterator[Episode]:
+        if self.config.join == 1:
+            return iter((episode,))
+        return joined_episodes(self._resampled, episode, self.config.join)
 
     def _episode(
         self,
