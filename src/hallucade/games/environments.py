@@ -8,7 +8,7 @@ from hallucade.games.crafter import CRAFTER
 from hallucade.games.doom_environments import DOOM, DOOM_THIRD_PERSON
 from hallucade.games.environment import Environment
 from hallucade.games.point_maze import POINT_MAZE
-from hallucade.games.pusht import PUSHT
+from hallucade.games.pusht import PUSHT, PUSHT_RELATIVE
 
 _ENVIRONMENTS = {
     "atari_pong": ATARI_PONG,
@@ -16,6 +16,7 @@ _ENVIRONMENTS = {
     "doom": DOOM,
     "doom_third_person": DOOM_THIRD_PERSON,
     "pusht": PUSHT,
+    "pusht_relative": PUSHT_RELATIVE,
     "point_maze": POINT_MAZE,
     "crafter": CRAFTER,
     "car_racing": CAR_RACING,

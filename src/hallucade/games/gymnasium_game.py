@@ -84,9 +84,9 @@ class GymnasiumGame:
             ValueError: the row is not of this game's action space.
         """
         self.actions.validate(row)
-        action = self._controls.native(row * self._spread)
         total, over, observation, info = 0.0, False, None, cast("dict[str, Any]", {})
         for _ in range(self._repeat):
+            action = self._controls.native(row * self._spread)  # anew: it may depend on where things are by now
             observation, reward, terminated, truncated, info = self._env.step(action)
             total += float(reward)
             over = bool(terminated or truncated)

@@ -1,5 +1,6 @@
 """PushT: push a T-shaped block onto its place with a round finger, seen from above (gym-pusht)."""
 
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -26,6 +27,8 @@ STATE_NAMES = (
 )
 REACH = 110.0  # from the block's centre to where a push begins
 SPEED = 25.0  # units a frame that the scripted target moves
+STEP = 30.0  # units that a relative target may lie from the finger, on either axis
+PULL = 0.41  # share of that way that a spring at 10 Hz goes in a step, once the finger moves
 
 PUSHT_ACTIONS = ActionSpace(
     axes=(
@@ -38,6 +41,23 @@ PUSHT_ACTIONS = ActionSpace(
 def pusht_controls(env: Env) -> Controls:
     """Name the place that the finger is drawn to; y points down, as in the picture."""
     return Controls(PUSHT_ACTIONS, lambda row: row.astype(np.float64))
+
+
+PUSHT_RELATIVE_ACTIONS = ActionSpace(
+    axes=tuple(replace(axis, low=-STEP, high=STEP, kind="delta") for axis in PUSHT_ACTIONS.axes)
+)
+
+
+def pusht_relative_controls(env: Env) -> Controls:
+    """Name the place that the finger is drawn to, from where it is at every step, as DINO-WM does."""
+    simulator: Any = env.unwrapped
+    return Controls(PUSHT_RELATIVE_ACTIONS, lambda row: np.array(simulator.agent.position) + row)
+
+
+def draw_without_cross(env: Env) -> None:
+    """Draw only when asked to, and no cross where the finger is drawn to: pictures shall not tell the action."""
+    simulator: Any = env.unwrapped
+    simulator.render = simulator._render
 
 
 def pusht_readout(env: Env) -> Readout:
@@ -74,11 +94,40 @@ class Pusher:
         return np.clip(self._target, 0, SIDE).astype(np.float32)
 
 
-def _push(agent: Point, block: Point, rng: np.random.Generator) -> list[Point]:
-    """Return the corners of a way around the block to a random side of it, and through it."""
+class RelativePusher:
+    """Goes to a side of the block that is near, pushes past its centre with an unsteady hand, and begins again."""
+
+    def __init__(self, actions: ActionSpace) -> None:
+        self._reach = actions.axes[0].high
+        self._route: list[Point] = []
+        self._patience = 0
+
+    def __call__(
+        self, frame: UInt8[np.ndarray, "h w 3"], state: Float64[np.ndarray, "s"] | None, rng: np.random.Generator
+    ) -> ActionRow:
+        assert state is not None
+        agent, block = state[:2], state[4:6]
+        stride = PULL * self._reach  # units that the finger goes in a frame
+        if not self._route:
+            turn = rng.normal(0, 1) if rng.random() < 0.8 else rng.uniform(-np.pi, np.pi)
+            aside = rng.normal(0, 25, 2)
+            self._route = [corner + aside for corner in _push(agent, block, rng, turn)]
+            self._patience = 2 + int(4 * REACH / stride)
+        way = self._route[0] - agent
+        self._patience -= 1
+        if np.abs(way).max() <= stride or self._patience < 0:
+            self._route.pop(0)
+            self._patience = 2 + int(4 * REACH / stride)
+        row = way / PULL + rng.normal(0, 0.15 * self._reach, 2)
+        inside = np.clip(agent + PULL * row, 20, SIDE - 20) - agent
+        return np.clip(inside / PULL, -self._reach, self._reach).astype(np.float32)
+
+
+def _push(agent: Point, block: Point, rng: np.random.Generator, turn: float | None = None) -> list[Point]:
+    """Return the corners of a way around the block, by `turn` or to a random side of it, and through it."""
     here = np.arctan2(*(agent - block)[::-1])
-    there = rng.uniform(-np.pi, np.pi)
-    turn = (there - here + np.pi) % (2 * np.pi) - np.pi
+    if turn is None:
+        turn = (rng.uniform(-np.pi, np.pi) - here + np.pi) % (2 * np.pi) - np.pi
     angles = here + turn * np.linspace(0, 1, 5)
     around = [block + REACH * np.array([np.cos(a), np.sin(a)]) for a in angles]
     through = block - (around[-1] - block) * rng.uniform(-0.2, 0.8)
@@ -96,4 +145,14 @@ PUSHT = Environment(
     reusable=True,
     players={"scripted": Pusher},
     licence=f"{SIMULATED}: gym-pusht (Apache-2.0)",
+)
+PUSHT_RELATIVE = replace(
+    PUSHT,
+    about="PushT under relative targets, five of its steps a frame, as DINO-WM plans",
+    frame_skip=5,
+    options={"obs_type": "state", "observation_width": 192, "observation_height": 192},
+    picture="render",
+    prepare=draw_without_cross,
+    controls=pusht_relative_controls,
+    players={"scripted": RelativePusher},
 )

@@ -1,0 +1,34 @@
+"""PushT for planning: what a push does to the block, half a second at a time."""
+
+from dataclasses import replace
+
+from hallucade.data.focus import Focus
+from hallucade.diffusion.timesteps import LogitNormalLevels
+from hallucade.models.unet import UNetConfig
+from hallucade.recipes.pong import pong
+from hallucade.recipes.run_config import RunConfig
+from hallucade.training.curriculum import Stage
+from hallucade.training.schedules import WarmupStableDecayConfig
+
+PUSHES = Focus(changes=("block_x", "block_y"), share=0.5, lead=3)  # the finger moves the block
+
+
+def pusht_planning() -> RunConfig:
+    """A U-Net that plans are tried in: `hallucade record pusht_relative --size 48 48`, then train it on that store.
+
+    Two past frames say all there is to know, because block and finger stop when nothing pushes them. What follows is
+    certain, so that one sampling step will do; most frames are trained from pure noise, as that step starts.
+    """
+    base = pong()
+    return replace(
+        base,
+        recipe="pusht_planning",
+        recording=None,
+        model=UNetConfig(context=2, patch=4, widths=(48, 96), blocks=(1, 2)),
+        objective=replace(base.objective, levels=LogitNormalLevels(pure_noise_share=0.8), context_noise=0.05),
+        stages=(Stage(steps=4000, frames=4, batch=64), Stage(steps=2000, frames=7, batch=32)),
+        focus=PUSHES,
+        trainer=replace(base.trainer, steps=6000, schedule=WarmupStableDecayConfig(warmup=200, decay=0.6)),
+        sample_every=1000,
+        prompt_frames=2,
+    )
