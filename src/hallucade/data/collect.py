@@ -214,9 +214,14 @@ def _manifest(reader: Reader, validation_share: float, command: str, episode: Ep
         source=source.origin,
         licence=source.licence,
         command=command,
-        settings={**_flat(reader.source, "source."), **_flat(reader.conversion, "")},
+        settings=settings_of(reader.source, reader.conversion),
         validation_share=validation_share,
     )
+
+
+def settings_of(source: SourceConfig, conversion: ConversionConfig) -> dict[str, int | float | str]:
+    """Return what must be the same to go on with a store."""
+    return {**_flat(source, "source."), **_flat(conversion, "")}
 
 
 def _flat(config: Config, prefix: str) -> dict[str, int | float | str]:

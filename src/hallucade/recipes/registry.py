@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from hallucade.recipes import dino_wm, games2d, games3d, robots
 from hallucade.recipes.any_game import unet_small
 from hallucade.recipes.pong import pong, pong_micro, pong_toy_wm
 from hallucade.recipes.run_config import RunConfig
@@ -19,6 +20,19 @@ RECIPES: dict[str, Recipe] = {
     "pong": pong,
     "pong_toy_wm": pong_toy_wm,
     "unet_small": unet_small,
+    "point_maze_small": dino_wm.point_maze_small,
+    "wall_small": dino_wm.wall_small,
+    "pusht_small": dino_wm.pusht_small,
+    "rope_small": dino_wm.rope_small,
+    "granular_small": dino_wm.granular_small,
+    "rt1_small": robots.rt1_small,
+    "csgo_small": games3d.csgo_small,
+    "doom_small": games3d.doom_small,
+    "doom_third_person_small": games3d.doom_third_person_small,
+    "crafter_small": games2d.crafter_small,
+    "atari_pong_small": games2d.atari_pong_small,
+    "atari_breakout_small": games2d.atari_breakout_small,
+    "car_racing_small": games2d.car_racing_small,
 }
 
 

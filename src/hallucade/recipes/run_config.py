@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from hallucade.actions import ActionSpace
 from hallucade.config import Config
 from hallucade.data.balance import Balance
+from hallucade.data.environment_recording import EnvironmentRecordingConfig
 from hallucade.data.focus import Focus
 from hallucade.data.mixture import Mixture
 from hallucade.data.recorder import RecordingConfig
@@ -51,7 +52,8 @@ class RunConfig(Config):
     """
 
     recipe: str  # the name that the run goes by
-    recording: RecordingConfig | None = None  # the play to record when no store is given
+    recording: RecordingConfig | EnvironmentRecordingConfig | None = None  # the play to record when no store is given
+    importing: str | None = None  # or the command that makes its store from recordings of others
     tokenizer: TokenizerConfig = field(default_factory=PixelTokenizerConfig)
     model: WorldModelConfig
     objective: ObjectiveConfig

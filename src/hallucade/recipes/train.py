@@ -9,9 +9,11 @@ from typing import Any, cast
 import torch
 
 from hallucade.data.clips import ClipWindows
+from hallucade.data.environment_recording import EnvironmentRecordingConfig, record_environment
 from hallucade.data.episode import Episode
+from hallucade.data.manifest import StoreError
 from hallucade.data.mixture import Mixture
-from hallucade.data.recorder import Progress, record
+from hallucade.data.recorder import Progress, RecordingConfig, record
 from hallucade.data.store import EpisodeStore
 from hallucade.methods.pretrain import Pretrain
 from hallucade.recipes.load import make_world, read_config
@@ -33,12 +35,19 @@ def find_or_record(config: RunConfig, path: Path, progress: Progress | None = No
     """Open the store at `path`, or record there what the recipe asks for; an unfinished recording goes on.
 
     Raises:
-        ValueError: there is no store and the recipe does not say what to record.
+        ValueError: there is no store, and the recipe does not say what to record or what it needs is not installed.
     """
-    if config.recording is None:
-        return EpisodeStore(path)
     command = f"hallucade train {config.recipe}"
-    return record(config.recording, path, resume=True, command=command, progress=progress)
+    match config.recording:
+        case RecordingConfig():
+            return record(config.recording, path, resume=True, command=command, progress=progress)
+        case EnvironmentRecordingConfig():
+            return record_environment(config.recording, path, command=command, progress=progress)
+        case None:
+            if config.importing is not None and not path.exists():
+                remedy = f"make it with `{config.importing.format(store=path)}`, or give another one with --store"
+                raise StoreError(path, f"there is no such folder, and {config.recipe} cannot record its play", remedy)
+            return EpisodeStore(path)
 
 
 def train(

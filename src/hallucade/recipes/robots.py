@@ -1,0 +1,14 @@
+"""A real robot arm: RT-1, also known as fractal (Brohan et al. 2022, arXiv:2212.06817), as LeRobot keeps it."""
+
+from hallucade.recipes.run_config import RunConfig
+from hallucade.recipes.small_worlds import small_world
+
+RT1 = (
+    "hallucade import lerobot hf://IPEC-COMMUNITY/fractal20220817_data_lerobot {{store}} "
+    "--deltas x y z roll pitch yaw --size {} {}"
+)
+
+
+def rt1_small() -> RunConfig:
+    """RT-1 at a quarter of its size; three frames a second leave much open, so four past frames and four steps."""
+    return small_world("rt1_small", importing=RT1.format(64, 80), size=(64, 80), context=4)
