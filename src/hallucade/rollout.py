@@ -86,8 +86,12 @@ class World:
         """Encode raw rows `b n c` into features `b n a` on this world's device."""
         return torch.as_tensor(self.actions.encode(rows), dtype=torch.float32, device=self.device)
 
-    def prefill(self, prompts: Sequence[Prompt]) -> Any:
+    def prefill(self, prompts: Sequence[Prompt], generators: Generators | None = None) -> Any:
         """Encode prompts of equal length into one model state.
+
+        Args:
+            prompts: b of them.
+            generators: those of the rollout, whose first seeds are also those of noise in the memory.
 
         Raises:
             ValueError: frames of another size, or prompts of unequal lengths.
@@ -100,7 +104,8 @@ class World:
             raise ValueError("prompts have different lengths; cut them to the shortest")
         frames = torch.as_tensor(np.stack([p.frames for p in prompts]), device=self.device)
         features = self.encode_actions(np.stack([p.actions for p in prompts]))
-        return self.model.prefill(LatentClip(self.tokenizer.encode(frames), features))
+        seeds = None if generators is None else tuple(g.initial_seed() for g in generators)
+        return self.model.prefill(LatentClip(self.tokenizer.encode(frames), features, seeds))
 
 
 @torch.no_grad()
@@ -116,8 +121,9 @@ def dream(world: World, prompts: Sequence[Prompt], actions: np.ndarray, seed: in
     decode = world.tokenizer.stream()
     features, m = world.encode_actions(actions), world.frames_per_step
     steps = (features[:, i : i + m] for i in range(0, features.shape[1] - m + 1, m))
-    state = world.prefill(prompts)
-    for latent in rollout(world.model, world.sampler, state, steps, seeded(seed, len(prompts))):
+    generators = seeded(seed, len(prompts))
+    state = world.prefill(prompts, generators)
+    for latent in rollout(world.model, world.sampler, state, steps, generators):
         yield decode(latent)
 
 
@@ -136,9 +142,9 @@ class Session:
         self.frame_index = 0  # frames dreamed since the prompt
         self._inbox: deque[Action] = deque()
         self._decode = self.world.tokenizer.stream()
-        self._latents = rollout(
-            self.world.model, self._draw, self.world.prefill([prompt]), self._pressed(), seeded(seed, 1)
-        )
+        generators = seeded(seed, 1)
+        state = self.world.prefill([prompt], generators)
+        self._latents = rollout(self.world.model, self._draw, state, self._pressed(), generators)
 
     def step(self, rows: np.ndarray) -> Frames:
         """Advance by one block.

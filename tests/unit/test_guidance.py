@@ -98,10 +98,24 @@ def test_a_noised_memory_holds_the_schedules_mixture_and_the_network_is_told():
     noise = (state.inner.latents - alpha * seen.latents) / sigma
     assert noise.std().item() == pytest.approx(1, abs=0.03)
     assert noise.mean().item() == pytest.approx(0, abs=0.03)
-    torch.testing.assert_close(noise[0], noise[1])  # the noise of a latent depends on its number alone
-    assert len({round(frame.sum().item(), 3) for frame in noise[0]}) == 40
+    assert len({round(latent.sum().item(), 3) for latent in noise.flatten(0, 1)}) == 40 * B
+    assert abs(torch.corrcoef(noise.flatten(1))[0, 1].item()) < 0.05, "rows share their noise"
     assert set(state.inner.told) == {0.3}
     assert model.context_level == 0, "the view told the model itself"
+
+
+def test_the_noise_of_a_row_is_its_seeds_whatever_the_batch():
+    whole, latent, view = clip(5, batch=3), torch.rand(3, 1, C, H, W), NoisyHistory(Recall(), 1.0)
+    together = view.prefill(LatentClip(whole.latents, whole.actions, (7, 8, 7)))
+    alone = view.prefill(LatentClip(whole.latents[1:2], whole.actions[1:2], (8,)))
+    for _ in range(2):
+        assert torch.equal(together.inner.latents[1:2], alone.inner.latents)
+        assert torch.equal(together.inner.latents[0], together.inner.latents[2])
+        assert not torch.equal(together.inner.latents[0], together.inner.latents[1])
+        together = view.observe(together, whole.actions[:, :1], latent)
+        alone = view.observe(alone, whole.actions[1:2, :1], latent[1:2])
+    with pytest.raises(ValueError, match="2 seeds for a batch of 3; pass one a row"):
+        view.prefill(LatentClip(whole.latents, whole.actions, (7, 8)))
 
 
 def test_full_noise_is_no_memory():

@@ -27,6 +27,7 @@ class LatentClip:
 
     latents: Latents
     actions: Actions  # b (t - 1) * r a: actions[:, i] leads to frame i + 1
+    seeds: tuple[int, ...] | None = None  # one a row, of noise that a memory holds; None: each row's number
 
 
 class WorldModel(nn.Module, ABC, Generic[State]):
@@ -112,8 +113,12 @@ class DiffusionModel(WorldModel[State]):
         levels: Float[Tensor, "b t"],
         actions: Float[Tensor, "b n a"],
         dropped: Bool[Tensor, "b n"] | None = None,
+        seeds: tuple[int, ...] | None = None,
     ) -> Float[Tensor, "b p *latent"]:
-        """Predict x0 as ``forward`` does, of a clip in which latents at level 0 are given, as a memory's are."""
+        """Predict x0 as ``forward`` does, of a clip in which latents at level 0 are given, as a memory's are.
+
+        `seeds` are those of `LatentClip`, for views whose memory is noised.
+        """
         return self(latents, torch.where(levels == 0, self.context_level, levels), actions, dropped)
 
     def velocity(

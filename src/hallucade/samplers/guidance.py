@@ -42,11 +42,12 @@ class ActionGuided(ModelView[Any]):
         levels: Float[Tensor, "b t"],
         actions: Float[Tensor, "b n a"],
         dropped: Bool[Tensor, "b n"] | None = None,
+        seeds: tuple[int, ...] | None = None,
     ) -> Float[Tensor, "b p *latent"]:
         a_latent = actions.shape[1] // (latents.shape[1] - 1)
         into_noise = (levels[:, 1:] > 0).repeat_interleave(a_latent, 1)  # what led to given latents stays known
-        free = self.model.restore(latents, levels, actions, into_noise)
-        return torch.lerp(free, self.model.restore(latents, levels, actions, dropped), self.scale)
+        free = self.model.restore(latents, levels, actions, into_noise, seeds)
+        return torch.lerp(free, self.model.restore(latents, levels, actions, dropped, seeds), self.scale)
 
 
 @dataclass
@@ -97,6 +98,7 @@ class HistoryGuided(ModelView[PairedMemory]):
         levels: Float[Tensor, "b t"],
         actions: Float[Tensor, "b n a"],
         dropped: Bool[Tensor, "b n"] | None = None,
+        seeds: tuple[int, ...] | None = None,
     ) -> Float[Tensor, "b p *latent"]:
-        blind = self.weaker.restore(latents, levels, actions, dropped)
-        return torch.lerp(blind, self.model.restore(latents, levels, actions, dropped), self.scale)
+        blind = self.weaker.restore(latents, levels, actions, dropped, seeds)
+        return torch.lerp(blind, self.model.restore(latents, levels, actions, dropped, seeds), self.scale)

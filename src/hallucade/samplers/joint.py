@@ -76,7 +76,7 @@ class JointSampler:
         levels = self.levels(count).to(x.device)[:, None].expand(-1, x.shape[0], -1)
         for now, after in pairwise(levels):
             clip = torch.cat([prompt.latents, x], 1)
-            x0 = model.restore(clip, torch.cat([known, now], 1), pressed)[:, -count:]
+            x0 = model.restore(clip, torch.cat([known, now], 1), pressed, seeds=prompt.seeds)[:, -count:]
             fresh = normal(x.shape, generators, x.device) if self.config.eta > 0 else None
             moved = ddim_step(model.schedule, x0, x, now, after, fresh, self.config.eta)
             x = torch.where(expand(after < now, x), moved, x)

@@ -56,7 +56,7 @@ def play(
 def _dreamed(
     world: World, prompts: Sequence[Prompt], steps: Iterable[np.ndarray], generators: Generators
 ) -> Iterator[np.ndarray]:
-    decode, state = world.tokenizer.stream(), world.prefill(prompts)
+    decode, state = world.tokenizer.stream(), world.prefill(prompts, generators)
     actions: Iterator[Action] = (world.encode_actions(rows) for rows in steps)
     for latent in rollout(world.model, world.sampler, state, actions, generators):
         yield decode(latent).cpu().numpy()

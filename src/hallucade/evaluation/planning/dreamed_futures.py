@@ -36,17 +36,19 @@ class DreamedFutures:
             raise ValueError(f"plans of {frames} frames, and this world dreams {m} at a time; use a multiple of {m}")
         features = world.encode_actions(rows)
         steps = (features[:, i : i + m] for i in range(0, frames, m))
-        noise = [torch.Generator().manual_seed(self._seed) for _ in range(n)]
-        blocks = list(rollout(world.model, world.sampler, self._fork(n), steps, noise))
+        blocks = list(rollout(world.model, world.sampler, self._fork(n), steps, self._noise(n)))
         return Futures(rows, lambda: _decoded(world, blocks), lambda: torch.cat(blocks, 1))
 
     def _fork(self, count: int) -> Any:
         """Return a memory of its own for each of `count` futures."""
         known, state = self._memory
         if known != count:
-            state = self._world.prefill([self._prompt] * count)
+            state = self._world.prefill([self._prompt] * count, self._noise(count))
             self._memory = count, state
         return self._world.model.fork(state)
+
+    def _noise(self, count: int) -> list[torch.Generator]:
+        return [torch.Generator().manual_seed(self._seed) for _ in range(count)]
 
 
 def recent(world: World, prompt: Prompt) -> Prompt:
