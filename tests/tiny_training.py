@@ -9,6 +9,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -42,10 +43,16 @@ class TinyPredictor(nn.Module):
 
 
 class TinyMethod(Method):
-    """Next-frame regression; role "model", and a "critic" that is trained on the model's output of the same step."""
+    """Next-frame regression; role "model", and a "critic" that is trained on the model's output of the same step.
 
-    def __init__(self, random: bool = True, critic: bool = False) -> None:
+    The model is trained every `interval` steps.
+    """
+
+    def __init__(
+        self, random: bool = True, critic: bool = False, interval: int = 1, averaged: tuple[str, ...] | None = None
+    ) -> None:
         super().__init__()
+        self.interval, self.averaged = interval, averaged
         self.model = TinyPredictor()
         self.critic = nn.Linear(PIXELS, 1) if critic else None
         self.random = random
@@ -65,7 +72,8 @@ class TinyMethod(Method):
         loss = (predicted - pixels[:, 1:]).square().mean()
         self.metrics = {"error": loss.detach().sqrt()}
         self.batches += 1
-        yield "model", loss
+        if step % self.interval == 0:
+            yield "model", loss
         if self.critic is not None:
             yield "critic", (self.critic(predicted.detach()).mean() - loss.detach()).square()
 
@@ -87,6 +95,17 @@ class TinyClips:
         frames = (start + drift).to(torch.uint8)
         share = slice(rank * self.batch // world, (rank + 1) * self.batch // world)
         return Clip(frames[share], actions[share], step * 31 + rank)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LongCosine(CosineScheduleConfig):
+    """The cosine of a longer run than the one that uses it."""
+
+    warmup: int = 3
+    steps: int
+
+    def build(self, steps: int) -> Callable[[int], float]:
+        return super().build(self.steps)
 
 
 def tiny_config(**changes: object) -> TrainerConfig:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_training import A, TinyClips, TinyMethod, fingerprint, losses, tiny_trainer
+from tiny_training import A, LongCosine, TinyClips, TinyMethod, fingerprint, losses, tiny_trainer
 from torch import Tensor
 
 from hallucade.data.clips import Clip
@@ -140,9 +140,8 @@ def test_other_data_on_resume_is_said(tmp_path: Path) -> None:
 def test_played_weights_are_the_averages_and_raw_weights_are_kept_for_resume(tmp_path: Path) -> None:
     trainer = tiny_trainer(tmp_path, steps=9)
     checkpoint = read_checkpoint(trainer.train().checkpoint)
-    assert trainer.learner.ema is not None
     name = "model.hidden.weight"
-    assert torch.equal(checkpoint.weights[name], trainer.learner.ema.averages[name])
+    assert torch.equal(checkpoint.weights[name], trainer.learner.emas["model"].averages[name])
     assert torch.equal(checkpoint.training[f"raw/{name}"], trainer.method.state_dict()[name])
     assert not torch.equal(checkpoint.weights[name], checkpoint.training[f"raw/{name}"])
     with trainer.ema_weights():
@@ -154,26 +153,12 @@ def test_played_weights_are_the_averages_and_raw_weights_are_kept_for_resume(tmp
 
 def test_without_averages_weights_are_saved_once_and_resume_exactly(tmp_path: Path) -> None:
     tiny_trainer(tmp_path / "whole", steps=10, ema=None).train()
-    tiny_trainer(tmp_path / "halves", steps=5, ema=None, schedule=tiny_schedule(10)).train()
+    tiny_trainer(tmp_path / "halves", steps=5, ema=None, schedule=LongCosine(steps=10)).train()
     assert not any(name.startswith("raw/") for name in newest(tmp_path / "halves").training)
     tiny_trainer(tmp_path / "halves", steps=10, ema=None).train(resume=True)
     assert torch.equal(
         newest(tmp_path / "whole").weights["model.head.bias"], newest(tmp_path / "halves").weights["model.head.bias"]
     )
-
-
-def tiny_schedule(steps: int) -> object:
-    """The cosine of a longer run than the one that uses it."""
-    from dataclasses import dataclass
-
-    from hallucade.training.schedules import CosineScheduleConfig
-
-    @dataclass(frozen=True, kw_only=True)
-    class LongCosine(CosineScheduleConfig):
-        def build(self, _: int) -> object:
-            return super().build(steps)
-
-    return LongCosine(warmup=3)
 
 
 def newest(folder: Path) -> object:
@@ -204,7 +189,7 @@ def test_preflight_leaves_weights_momenta_averages_and_generators_alone(tmp_path
     assert updated == [True]  # a whole step, the update included
     assert all(torch.equal(seen["weights"][name], value) for name, value in weights.items())
     assert torch.equal(seen["generator"], generator)
-    assert (seen["momenta"], seen["updates"]) == ({}, 0)
+    assert (seen["momenta"], seen["updates"]) == ({}, {"model": 0})
     assert all(gradient is None for gradient in seen["gradients"])
 
 

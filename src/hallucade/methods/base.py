@@ -16,6 +16,8 @@ class Method(nn.Module, ABC):
     are not a role are frozen: the trainer moves and saves them, and never updates them.
     """
 
+    averaged: tuple[str, ...] | None = None  # roles whose weights are averaged and shared as such; None is all
+
     def __init__(self) -> None:
         super().__init__()
         self.metrics: dict[str, Tensor] = {}  # named detached scalars of the last loss, for logs

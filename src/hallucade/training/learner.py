@@ -1,6 +1,8 @@
 """What a training changes, and how that becomes the tensors of a checkpoint and back."""
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Generator, Iterable, Mapping
+from itertools import chain
 from pathlib import Path
 
 from torch import Tensor
@@ -12,15 +14,51 @@ from hallucade.training.optimizers import OptimizerConfig
 
 
 class Learner:
-    """A method, the optimizer of each role, and the averages of the trained weights."""
+    """A method, the optimizer of each role, and averages of trained weights.
 
-    def __init__(self, method: Method, optimizer: OptimizerConfig, ema: EMAConfig | None) -> None:
+    Args:
+        method: what is trained.
+        optimizer: of roles that `others` does not name.
+        ema: of the roles that the method averages; None for no averages.
+        others: optimizers of roles, by name.
+
+    Raises:
+        ValueError: `others` names a role that the method does not have.
+    """
+
+    def __init__(
+        self,
+        method: Method,
+        optimizer: OptimizerConfig,
+        ema: EMAConfig | None,
+        others: Mapping[str, OptimizerConfig] | None = None,
+    ) -> None:
         self.method = method
-        self.optimizers = {name: optimizer.build(role) for name, role in method.roles().items()}
-        trained = {id(p) for each in self.optimizers.values() for p in each.parameters.values()}
-        named = {name: p for name, p in method.named_parameters() if id(p) in trained}
-        assert len(named) == len(trained), "a role holds parameters that the method does not register"
-        self.ema: EMA | None = ema.build(named) if ema else None
+        roles, others = method.roles(), others or {}
+        if unknown := set(others) - set(roles):
+            raise ValueError(f"an optimizer is given for role {min(unknown)!r}; this method trains {', '.join(roles)}")
+        self.optimizers = {name: others.get(name, optimizer).build(role) for name, role in roles.items()}
+        names = {id(p): name for name, p in method.named_parameters()}
+        trained = {name: list(each.parameters.values()) for name, each in self.optimizers.items()}
+        assert names.keys() >= set(map(id, chain(*trained.values()))), "a role's parameters are not the method's"
+        averaged = roles if method.averaged is None else method.averaged
+        self.emas: dict[str, EMA] = {}
+        if ema is not None:
+            self.emas = {role: ema.build({names[id(p)]: p for p in trained[role]}) for role in averaged}
+
+    def average(self, roles: Iterable[str]) -> None:
+        """Move the averages of roles that were just updated."""
+        for role in roles:
+            if role in self.emas:
+                self.emas[role].update()
+
+    @contextlib.contextmanager
+    def averages_in_force(self) -> Generator[None]:
+        """Put averages in place of trained weights for the duration of the block."""
+        with contextlib.ExitStack() as stack:
+            for ema in self.emas.values():
+                stack.enter_context(ema.swapped())
+            yield
 
     def weights(self) -> dict[str, Tensor]:
         """Return the method's tensors, averages in place of trained weights where there are averages."""
@@ -36,9 +74,9 @@ class Learner:
             for key, value in optimizer.state().items()
         }
 
-    def ema_updates(self) -> int:
-        """Return how often the averages moved."""
-        return self.ema.updates if self.ema else 0
+    def ema_updates(self) -> dict[str, int]:
+        """Return how often the averages of each role moved."""
+        return {role: ema.updates for role, ema in self.emas.items()}
 
     def load(self, checkpoint: Checkpoint, where: Path) -> None:
         """Take over what a checkpoint holds; averages start from the weights if it has none.
@@ -49,14 +87,12 @@ class Learner:
         load_tensors(self.method, checkpoint.weights | _below("raw/", checkpoint.training), where)
         for role, optimizer in self.optimizers.items():
             optimizer.load_state(_below(f"optimizer/{role}/", checkpoint.training))
-        if self.ema is not None:
-            self.ema.load(checkpoint.weights, checkpoint.state["ema_updates"])
+        for role, ema in self.emas.items():
+            ema.load(checkpoint.weights, checkpoint.state["ema_updates"][role])
 
     def _averages(self) -> dict[str, Tensor]:
         """Return the averages under every name that the state_dict has for them; tied weights have two."""
-        if self.ema is None:
-            return {}
-        averages = {id(p): self.ema.averages[name] for name, p in self.ema.parameters.items()}
+        averages = {id(p): ema.averages[name] for ema in self.emas.values() for name, p in ema.parameters.items()}
         state = self.method.state_dict(keep_vars=True)
         return {name: averages[id(value)] for name, value in state.items() if id(value) in averages}
 

@@ -47,6 +47,7 @@ class TrainerConfig(Config):
     precision: Literal["bf16-mixed", "32-true"] = "bf16-mixed"  # weights are float32 in both
     compile: bool | Literal["auto"] = "auto"
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    role_optimizers: dict[str, OptimizerConfig] = field(default_factory=dict[str, OptimizerConfig])  # where they differ
     schedule: ScheduleConfig = field(default_factory=lambda: WarmupStableDecayConfig(warmup=100))
     ema: EMAConfig | None = field(default_factory=EMAConfig)
     clip_norm: float | None = 1.0
@@ -149,7 +150,7 @@ class Trainer:
         ranks.share_weights(self.fabric, self.method)
         for role in self.method.roles().values():
             role.train()
-        self.learner = Learner(self.method, self.config.optimizer, self.config.ema)
+        self.learner = Learner(self.method, self.config.optimizer, self.config.ema, self.config.role_optimizers)
         self.schedule = self.config.schedule.build(self.config.steps)
         optimizers = self.learner.optimizers
         self._update = Updater(self.fabric, self.method, optimizers, self.config.accumulate, self.config.clip_norm)
@@ -198,7 +199,7 @@ class Trainer:
         modes = {module: module.training for module in self.method.modules()}
         self.method.eval()
         try:
-            with self.learner.ema.swapped() if self.learner.ema else contextlib.nullcontext():
+            with self.learner.averages_in_force():
                 yield
         finally:
             for module, training in modes.items():
@@ -244,8 +245,8 @@ class Trainer:
         torch.manual_seed(self._step_seed())
         share = self.schedule(state.step)
         values = self._update(batch, state.step, share)
-        if values is not None and self.learner.ema is not None:
-            self.learner.ema.update()
+        if values is not None:
+            self.learner.average(self._update.updated)
         state.step += 1
         self._frames += batch.frames.shape[0] * batch.frames.shape[1] * self.fabric.world_size
         self._seconds += self._clock() - start

@@ -38,6 +38,7 @@ class Updater:
         self.accumulate = accumulate
         self.clip_norm = clip_norm
         self.torn = False  # whether the last call raised after it had begun to change the method
+        self.updated: list[str] = []  # the roles that the last call updated
 
     def __call__(self, batch: Clip, step: int, share: float) -> dict[str, float] | None:
         """Update all roles at `share` of their learning rates.
@@ -46,12 +47,12 @@ class Updater:
             Losses, gradient norms and the method's metrics, means over microbatches and ranks; None if a loss or
             gradient was not finite, which leaves that role and those after it as they were.
         """
-        self.torn = False
-        buffers, self._stepped = self._buffer_versions(), False
+        self.torn, self.updated = False, []
+        buffers = self._buffer_versions()
         try:
             return self._update_roles(batch, step, share)
         except BaseException:
-            self.torn = self._stepped or buffers != self._buffer_versions()
+            self.torn = bool(self.updated) or buffers != self._buffer_versions()
             raise
         finally:
             self._zero_grad()
@@ -69,8 +70,8 @@ class Updater:
                 return None
             if self.clip_norm is not None:
                 torch.nn.utils.clip_grads_with_norm_(parameters, self.clip_norm, norm)
-            self._stepped = True
             self.optimizers[role].step(share)
+            self.updated.append(role)
             values |= {f"loss/{role}": loss, f"grad_norm/{role}": norm, **metrics}
         return self._numbers(values)
 
