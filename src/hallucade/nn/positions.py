@@ -1,59 +1,136 @@
-"""Where the tokens of a clip stand: along a flat sequence, or separately in time, row and column."""
+"""Where the tokens of a clip stand, and how a network is told.
+
+Rotary kinds turn queries and keys by integers, so that only differences count and no table ends. Learned vectors are a
+table of as many frames as the window holds, and `moments` says which of them a later frame takes.
+"""
 
 from typing import Literal
 
 import torch
-from jaxtyping import Int64
+from jaxtyping import Float64, Int64
 from torch import Tensor
 
 from hallucade.nn.attention import Axis
 from hallucade.nn.rope import Rotation, frequencies, rotation
+from hallucade.nn.window import FrameWindow
 
-Positions = Literal["axial", "flat"]
+Positions = Literal["axial", "flat", "video", "learned"]
+Shares = tuple[int, int, int]  # of time, row and column
+EQUAL: Shares = (1, 1, 1)
+COORDINATES: dict[Axis, int] = {"time": 1, "space": 2, "both": 3}
 
 
 class TokenPositions:
-    """Rotary positions of frames cut into `rows` x `columns` patches, followed by register tokens.
+    """Positions of frames cut into `rows` x `columns` patches, followed by register tokens.
 
-    "flat" counts tokens through the sequence that a layer attends over; "axial" gives time, row and column their own
-    share of every head. Registers stand on rows of their own below the picture.
+    "flat" counts tokens through the sequence that a layer attends over. "axial" divides a head among what its layer
+    attends over: time, row and column, or all three. "video" divides it among all three by `shares`, in every layer
+    alike, as video transformers do. "learned" turns nothing: vectors tell the positions. Registers stand on rows of
+    their own below the picture.
     """
 
-    def __init__(self, kind: Positions, rows: int, columns: int, registers: int, head: int, base: float) -> None:
+    def __init__(
+        self,
+        kind: Positions,
+        rows: int,
+        columns: int,
+        registers: int,
+        head: int,
+        base: float,
+        shares: Shares = EQUAL,
+    ) -> None:
         self.kind = kind
         self.columns = columns
         self.tokens = rows * columns + registers  # a frame's
         self._base = base
         self._pairs = head // 2
+        self._shares = shares
 
-    def turn(self, axis: Axis, frames: Int64[Tensor, "t"], device: torch.device) -> Rotation:
+    def turn(self, axis: Axis, frames: Int64[Tensor, "t"], device: torch.device) -> Rotation | None:
         """Return the rotation of every token that a layer along `axis` attends over; `frames` are frame numbers."""
-        return rotation(self._coordinates(axis, frames), frequencies(self._shares(axis), self._base), device)
+        if self.kind == "learned":
+            return None
+        return rotation(self._coordinates(axis, frames), self._frequencies(axis), device)
 
-    def turn_by(self, axis: Axis, frames: int, device: torch.device) -> Rotation:
+    def turn_by(self, axis: Axis, frames: int, device: torch.device) -> Rotation | None:
         """Return the rotation that moves any token by `frames` frames."""
-        step = frames * self.tokens if self.kind == "flat" and axis == "both" else frames
-        shares = self._shares(axis)
-        moved = torch.zeros(1, len(shares), dtype=torch.long)
-        moved[0, 0] = step
-        return rotation(moved, frequencies(shares, self._base), device)
+        if self.kind == "learned":
+            return None
+        per_step = self._frequencies(axis)
+        moved = torch.zeros(1, len(per_step), dtype=torch.long)
+        moved[0, 0] = frames * self.tokens if self.kind == "flat" and axis == "both" else frames
+        return rotation(moved, per_step, device)
 
     def _coordinates(self, axis: Axis, frames: Int64[Tensor, "t"]) -> Int64[Tensor, "tokens axes"]:
+        """Return time, row and column of every token, or its place in the sequence; what all share may be 0."""
+        time = frames[:, None]
         if axis == "time":
-            return frames[:, None]
+            return time if self.kind == "flat" else time * torch.tensor([1, 0, 0])
         index = torch.arange(self.tokens)
         if self.kind == "flat":
-            return index[:, None] if axis == "space" else (frames[:, None] * self.tokens + index).reshape(-1, 1)
-        place = torch.stack([index // self.columns, index % self.columns], 1)
-        if axis == "space":
-            return place
-        t = len(frames)
-        return torch.cat([frames.repeat_interleave(self.tokens)[:, None], place.repeat(t, 1)], 1)
+            return index[:, None] if axis == "space" else (time * self.tokens + index).reshape(-1, 1)
+        place = torch.stack([torch.zeros_like(index), index // self.columns, index % self.columns], 1)
+        return place if axis == "space" else (time.unsqueeze(1) * torch.tensor([1, 0, 0]) + place).flatten(0, 1)
 
-    def _shares(self, axis: Axis) -> tuple[int, ...]:
-        """Return the pairs of a head that turn with each coordinate."""
-        if axis == "time" or self.kind == "flat":
-            return (self._pairs,)
-        if axis == "space":
-            return (self._pairs - self._pairs // 2, self._pairs // 2)
-        return (self._pairs - 2 * (self._pairs // 3), self._pairs // 3, self._pairs // 3)
+    def _frequencies(self, axis: Axis) -> Float64[Tensor, "axes pairs"]:
+        return frequencies(head_split(self.kind, axis, self._pairs, self._shares), self._base)
+
+
+def moments(kind: Positions, window: FrameWindow, frames: Int64[Tensor, "t"]) -> Int64[Tensor, "t"]:
+    """Return which of a window's learned vectors stands for each of these frame numbers.
+
+    Beside a rotation, which knows the order, the clock stands still at the last vector: the newest frame of a clip as
+    long as the window had it. Where vectors are all that tells the order, the frames that move share those that sinks
+    leave in turns, so that no two frames of a window have the same; train on clips longer than the window then.
+    """
+    if kind != "learned":
+        return frames.clamp(max=window.size - 1)
+    return torch.where(frames < window.sink, frames, window.sink + (frames - window.sink) % (window.size - window.sink))
+
+
+def head_split(kind: Positions, axis: Axis, pairs: int, shares: Shares) -> tuple[int, ...]:
+    """Return the pairs of a head that turn with each coordinate; time gets what is left over."""
+    if kind == "flat":
+        return (pairs,)
+    if kind == "axial" and axis == "time":
+        return (pairs, 0, 0)
+    if kind == "axial" and axis == "space":
+        return (0, pairs - pairs // 2, pairs // 2)
+    _, row, column = (pairs * share // sum(shares) for share in (shares if kind == "video" else EQUAL))
+    return (pairs - row - column, row, column)
+
+
+def check_head(kind: Positions, axes: set[Axis], width: int, heads: int, shares: Shares) -> None:
+    """Refuse heads that have no pair to turn for a coordinate of the layers that they attend in.
+
+    Raises:
+        ValueError: names the width of a head and what would do.
+    """
+    head = f"width {width} over {heads} heads is {width / heads:g} a head"
+    if heads < 1 or width % heads:
+        raise ValueError(f"width {width} does not divide into {heads} heads; choose another number of heads")
+    if kind == "learned":
+        return
+    if width // heads % 2:
+        raise ValueError(f"{head}; rotary positions need an even number, so choose another number of heads")
+    for axis in axes:
+        told = sum(pairs > 0 for pairs in head_split(kind, axis, width // heads // 2, shares))
+        wanted = 1 if kind == "flat" else 3 if kind == "video" else COORDINATES[axis]
+        if told < wanted:
+            raise ValueError(
+                f"{head}, too few for {kind} positions"
+                + (f" in shares of {':'.join(map(str, shares))}" if kind == "video" else "")
+                + f": {wanted} coordinates need a pair each; choose fewer heads"
+            )
+
+
+def check_shares(kind: Positions, shares: Shares) -> None:
+    """Refuse shares that leave a coordinate out, or that no layer would read.
+
+    Raises:
+        ValueError: names the shares and what would do.
+    """
+    if min(shares) < 1:
+        raise ValueError(f"position_shares is {shares}; time, row and column need a share of 1 or more each")
+    if kind != "video" and shares != EQUAL:
+        raise ValueError(f"position_shares is {shares}, which {kind} positions do not read; choose positions='video'")

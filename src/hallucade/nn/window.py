@@ -8,7 +8,7 @@ the distance at which the fullest training clip saw it, however long the game la
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, Int64
 from torch import Tensor
 
 
@@ -50,5 +50,9 @@ class FrameWindow:
 
     def visible(self, frames: int, device: torch.device) -> Bool[Tensor, "q k"]:
         """Return which of `frames` frames (k) each of them (q) sees."""
-        q, k = torch.arange(frames, device=device)[:, None], torch.arange(frames, device=device)
+        numbers = torch.arange(frames, device=device)
+        return self.sees(numbers[:, None], numbers)
+
+    def sees(self, q: Int64[Tensor, "*q"], k: Int64[Tensor, "*k"]) -> Bool[Tensor, "*seen"]:
+        """Return whether frames numbered `q` see frames numbered `k`, by broadcasting."""
         return (k <= q) & ((k < self.sink) | (k > q - (self.size - self.sink)))
