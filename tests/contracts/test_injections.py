@@ -14,9 +14,9 @@ from hallucade.nn.action_injection import (
     CrossAttentionInjectionConfig,
     FiLMInjectionConfig,
     FusedInjectionConfig,
-    InjectionConfig,
     JoinedInjectionConfig,
 )
+from hallucade.nn.injection import InjectionConfig
 
 INJECTIONS = {
     "joined": JoinedInjectionConfig(),

@@ -10,7 +10,7 @@ import torch
 from hallucade.actions import ActionSpace, Button, Choice
 from hallucade.config import Config
 from hallucade.models.base import LatentClip
-from hallucade.models.diffusion_transformer import DiffusionTransformerConfig, TransformerMemory
+from hallucade.models.diffusion_transformer import DiffusionTransformerConfig
 from hallucade.models.toy_wm import toy_wm
 
 PONG = ActionSpace(choices=(Choice(name="move", options=("stay", "up", "down")),))
@@ -56,7 +56,7 @@ def test_frame_one_million_is_as_exact_as_frame_one(layout, positions):
     model = build(replace(SMALL, depth=depth, layout=layout, positions=positions))
     latents, actions = torch.randn(2, 6, 3, 8, 12), torch.rand(2, 5, 3)
     early = model.prefill(LatentClip(latents[:, :5], actions[:, :4]))
-    late = TransformerMemory(10**6, model.prefill(LatentClip(torch.randn(2, 9, 3, 8, 12), torch.rand(2, 8, 3))).caches)
+    late = replace(model.prefill(LatentClip(torch.randn(2, 9, 3, 8, 12), torch.rand(2, 8, 3))), frames=10**6)
     late = model.observe(late, actions[:, :1], latents[:, 1:2])
     for i in range(2, 5):
         late = model.observe(late, actions[:, i - 1 : i], latents[:, i : i + 1])

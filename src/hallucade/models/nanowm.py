@@ -35,8 +35,8 @@ from hallucade.nn.action_injection import (
     CrossAttentionInjectionConfig,
     FiLMInjectionConfig,
     FusedInjectionConfig,
-    InjectionConfig,
 )
+from hallucade.nn.injection import InjectionConfig
 from hallucade.nn.level_embedding import LevelEmbeddingConfig
 
 TIMESTEPS = 1000

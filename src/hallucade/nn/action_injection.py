@@ -1,7 +1,4 @@
-"""How an action enters a transformer block; a model holds one kind, and every block a module of it.
-
-A block asks its injection at five places, and each kind answers at one of them. An action here is one vector a frame:
-the embedding of what was pressed while the frame before was on screen.
+"""The ways an action enters a transformer block.
 
 Source: the ablations of NanoWM; FiLM is Perez et al. 2018 (arXiv:1709.07871).
 """
@@ -13,57 +10,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from hallucade.config import Config
-from hallucade.nn.attention import Axis, KeysValues, View
+from hallucade.nn.attention import Axis, View
 from hallucade.nn.cross_attention import FrameCrossAttention
+from hallucade.nn.injection import ActionInjection, BlockSite, InjectionConfig, Kept, Parts
 from hallucade.nn.modulation import Modulation
 from hallucade.nn.norm import build_norm
-
-Parts = tuple[Float[Tensor, "b t 1 c"], ...]  # shift, scale and gate of attention, then of the MLP
-
-
-class ActionInjection(nn.Module):
-    """The five places of a block, each left as it is."""
-
-    def enter(self, x: Float[Tensor, "b t n c"], action: Float[Tensor, "b t c"]) -> Float[Tensor, "b t n c"]:
-        """Change the tokens that enter the block."""
-        return x
-
-    def condition(self, condition: Float[Tensor, "b t c"], action: Float[Tensor, "b t c"]) -> Float[Tensor, "b t c"]:
-        """Change what the adaptive norms are computed from."""
-        return condition
-
-    def modulate(self, parts: Parts, action: Float[Tensor, "b t c"]) -> Parts:
-        """Change the vectors of the adaptive norms."""
-        return parts
-
-    def between(self, x: Float[Tensor, "b t n c"], action: Float[Tensor, "b t c"]) -> Float[Tensor, "b t n c"]:
-        """Change the tokens after attention, before the MLP."""
-        return x
-
-    def leave(
-        self, x: Float[Tensor, "b t n c"], action: Float[Tensor, "b t c"], view: View, past: KeysValues | None
-    ) -> tuple[Float[Tensor, "b t n c"], KeysValues | None]:
-        """Change the tokens that leave the block; also return what later frames may see of these actions, if anything.
-
-        Args:
-            x: the tokens.
-            action: of their frames.
-            view: which frames see each other.
-            past: what earlier calls returned, for the frames before.
-        """
-        return x, None
-
-
-@dataclass(frozen=True, kw_only=True)
-class InjectionConfig(Config):
-    """Base of the ways an action enters: a part of a transformer's config."""
-
-    in_output: ClassVar[bool] = False  # whether the adaptive norm before the output hears of the action too
-
-    def build(self, width: int, heads: int, axis: Axis) -> ActionInjection:
-        """Build the module of one block that attends along `axis`."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +23,7 @@ class JoinedInjectionConfig(InjectionConfig):
 
     in_output: ClassVar[bool] = True
 
-    def build(self, width: int, heads: int, axis: Axis) -> "FusedInjection":
+    def build(self, site: BlockSite) -> "FusedInjection":
         return FusedInjection()
 
 
@@ -80,7 +31,7 @@ class JoinedInjectionConfig(InjectionConfig):
 class FusedInjectionConfig(InjectionConfig):
     """The action is added to the noise level's vector, for every block but not the output (NanoWM's adaln_fuse)."""
 
-    def build(self, width: int, heads: int, axis: Axis) -> "FusedInjection":
+    def build(self, site: BlockSite) -> "FusedInjection":
         return FusedInjection()
 
 
@@ -95,7 +46,7 @@ class FusedInjection(ActionInjection):
 class AdditiveInjectionConfig(InjectionConfig):
     """The action is added to every token at the entry of every block."""
 
-    def build(self, width: int, heads: int, axis: Axis) -> "AdditiveInjection":
+    def build(self, site: BlockSite) -> "AdditiveInjection":
         return AdditiveInjection()
 
 
@@ -110,8 +61,8 @@ class AdditiveInjection(ActionInjection):
 class AdaLNInjectionConfig(InjectionConfig):
     """The action has adaptive norms of its own, added to those of the noise level."""
 
-    def build(self, width: int, heads: int, axis: Axis) -> "AdaLNInjection":
-        return AdaLNInjection(width)
+    def build(self, site: BlockSite) -> "AdaLNInjection":
+        return AdaLNInjection(site.width)
 
 
 class AdaLNInjection(ActionInjection):
@@ -129,8 +80,8 @@ class AdaLNInjection(ActionInjection):
 class FiLMInjectionConfig(InjectionConfig):
     """The action scales and shifts the tokens between attention and MLP."""
 
-    def build(self, width: int, heads: int, axis: Axis) -> "FiLMInjection":
-        return FiLMInjection(width)
+    def build(self, site: BlockSite) -> "FiLMInjection":
+        return FiLMInjection(site.width)
 
 
 class FiLMInjection(ActionInjection):
@@ -140,17 +91,19 @@ class FiLMInjection(ActionInjection):
         super().__init__()
         self.modulation = Modulation(width, 2, zero=True)
 
-    def between(self, x: Float[Tensor, "b t n c"], action: Float[Tensor, "b t c"]) -> Float[Tensor, "b t n c"]:
+    def between(
+        self, x: Float[Tensor, "b t n c"], action: Float[Tensor, "b t c"], view: View, past: Kept
+    ) -> tuple[Float[Tensor, "b t n c"], Kept]:
         scale, shift = self.modulation(action)
-        return (1 + scale) * x + shift
+        return (1 + scale) * x + shift, ()
 
 
 @dataclass(frozen=True, kw_only=True)
 class CrossAttentionInjectionConfig(InjectionConfig):
     """Tokens attend to the actions of the frames that they see, at the end of every block."""
 
-    def build(self, width: int, heads: int, axis: Axis) -> "CrossAttentionInjection":
-        return CrossAttentionInjection(width, heads, axis)
+    def build(self, site: BlockSite) -> "CrossAttentionInjection":
+        return CrossAttentionInjection(site.width, site.heads, site.axis)
 
 
 class CrossAttentionInjection(ActionInjection):
@@ -167,7 +120,7 @@ class CrossAttentionInjection(ActionInjection):
         self.gate = nn.Parameter(torch.zeros(width))
 
     def leave(
-        self, x: Float[Tensor, "b t n c"], action: Float[Tensor, "b t c"], view: View, past: KeysValues | None
-    ) -> tuple[Float[Tensor, "b t n c"], KeysValues | None]:
-        attended, own = self.attention(self.norm(x), action, view, past)
-        return x + self.gate * attended, own
+        self, x: Float[Tensor, "b t n c"], action: Float[Tensor, "b t c"], view: View, past: Kept
+    ) -> tuple[Float[Tensor, "b t n c"], Kept]:
+        attended, own = self.attention(self.norm(x), action, view, past[0] if past else None)
+        return x + self.gate * attended, (own,)

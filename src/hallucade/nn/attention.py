@@ -33,6 +33,7 @@ class View:
     sinks: Bool[Tensor, "k"] | None = None  # keys that are seen from `sink_turn`, if the pass outlasts the window
     sink_turn: Rotation | None = None  # of queries that look at sinks
     frames: Bool[Tensor, "f g"] | None = None  # which frames see each other; None: everything is seen
+    actions: "View | None" = None  # of one key a frame that stands for its action, if these have positions
 
 
 class SelfAttention(nn.Module):
@@ -58,19 +59,8 @@ class SelfAttention(nn.Module):
         q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).unbind(3)
         q, k, v = self._fold(self.query_norm(q)), self._fold(self.key_norm(k)), self._fold(v)
         own = KeysValues(view.turn(k).to(v.dtype), v)
-        attended = self._look(q, own, view, past)
+        attended = look(q, joined(past, own), view, self.scale)
         return self.out(self._unfold(attended, x.shape[2])), own
-
-    def _look(self, q: Tensor, own: KeysValues, view: View, past: KeysValues | None) -> Tensor:
-        near = view.turn(q).to(own.values.dtype)
-        keys, values = joined(past, own)
-        if view.sinks is None or view.sink_turn is None:
-            return attend(near, keys, values, view.mask, self.scale)
-        # One kernel, two distances: sinks answer to the second half of a doubled head, all other keys to the first.
-        is_sink = view.sinks[:, None].to(keys.dtype)
-        q = torch.cat([near, view.sink_turn(q).to(near.dtype)], -1)
-        keys = torch.cat([keys * (1 - is_sink), keys * is_sink], -1)
-        return attend(q, keys, values, view.mask, self.scale)
 
     def _fold(self, x: Float[Tensor, "b t n heads d"]) -> Float[Tensor, "*groups heads k d"]:
         match self.axis:
@@ -96,6 +86,21 @@ def joined(past: KeysValues | None, own: KeysValues) -> KeysValues:
     if past is None:
         return own
     return KeysValues(torch.cat([past.keys, own.keys], -2), torch.cat([past.values, own.values], -2))
+
+
+def look(
+    q: Float[Tensor, "*groups heads q d"], seen: KeysValues, view: View, scale: float
+) -> Float[Tensor, "*groups heads q e"]:
+    """Attend with queries that `view` has yet to turn to keys that are turned."""
+    keys, values = seen
+    near = view.turn(q).to(values.dtype)
+    if view.sinks is None or view.sink_turn is None:
+        return attend(near, keys, values, view.mask, scale)
+    # One kernel, two distances: sinks answer to the second half of a doubled head, all other keys to the first.
+    is_sink = view.sinks[:, None].to(keys.dtype)
+    q = torch.cat([near, view.sink_turn(q).to(near.dtype)], -1)
+    keys = torch.cat([keys * (1 - is_sink), keys * is_sink], -1)
+    return attend(q, keys, values, view.mask, scale)
 
 
 def attend(

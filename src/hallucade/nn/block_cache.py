@@ -13,7 +13,7 @@ class BlockKeys(NamedTuple):
     """What a block offers to the queries of later frames."""
 
     tokens: KeysValues
-    actions: KeysValues | None  # without positions
+    actions: tuple[KeysValues, ...]  # as many as the block's injection keeps
 
 
 @dataclass(frozen=True)
@@ -21,26 +21,24 @@ class BlockCache:
     """One block's memory."""
 
     tokens: KVCache
-    actions: KVCache | None
+    actions: tuple[KVCache, ...]
 
     @classmethod
     def of_clip(cls, clip: BlockKeys, window: FrameWindow, tokens: int) -> "BlockCache":
         """Keep what the window still sees after a clip; `tokens` are a frame's keys in one group."""
-        actions = None if clip.actions is None else KVCache.of_clip(clip.actions, window, 1)
+        actions = tuple(KVCache.of_clip(kept, window, 1) for kept in clip.actions)
         return cls(KVCache.of_clip(clip.tokens, window, tokens), actions)
 
-    def read(self, frames: int, sink_turn: Rotation | None) -> BlockKeys:
-        """Return what frame number `frames` sees of the past; `sink_turn` moves the sinks nearer."""
-        actions = None if self.actions is None else self.actions.read(frames, None)
+    def read(self, frames: int, sink_turn: Rotation | None, action_turn: Rotation | None = None) -> BlockKeys:
+        """Return what frame number `frames` sees of the past; the rotations move sinks nearer."""
+        actions = tuple(cache.read(frames, action_turn) for cache in self.actions)
         return BlockKeys(self.tokens.read(frames, sink_turn), actions)
 
     def write(self, frame: int, new: BlockKeys) -> "BlockCache":
         """Keep frame number `frame`; consumes this cache."""
-        actions = self.actions
-        if actions is not None and new.actions is not None:
-            actions = actions.write(frame, new.actions)
+        actions = tuple(cache.write(frame, kept) for cache, kept in zip(self.actions, new.actions, strict=True))
         return BlockCache(self.tokens.write(frame, new.tokens), actions)
 
     def clone(self) -> "BlockCache":
         """Return an independent copy."""
-        return BlockCache(self.tokens.clone(), None if self.actions is None else self.actions.clone())
+        return BlockCache(self.tokens.clone(), tuple(cache.clone() for cache in self.actions))

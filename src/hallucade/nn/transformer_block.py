@@ -4,9 +4,9 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from hallucade.nn.action_injection import ActionInjection
 from hallucade.nn.attention import Axis, SelfAttention, View
 from hallucade.nn.block_cache import BlockKeys
+from hallucade.nn.injection import ActionInjection
 from hallucade.nn.modulation import Modulation, modulate
 from hallucade.nn.norm import Norm, build_norm
 
@@ -55,7 +55,7 @@ class TransformerBlock(nn.Module):
         self,
         x: Float[Tensor, "b t n c"],
         condition: Float[Tensor, "b t c"],
-        action: Float[Tensor, "b t c"],
+        action: Float[Tensor, "b t d"],
         view: View,
         past: BlockKeys | None = None,
     ) -> tuple[Float[Tensor, "b t n c"], BlockKeys]:
@@ -63,10 +63,9 @@ class TransformerBlock(nn.Module):
         x = self.injection.enter(x, action)
         parts = self.modulation(self.injection.condition(condition, action))
         shift, scale, gate, mlp_shift, mlp_scale, mlp_gate = self.injection.modulate(parts, action)
-        attended, tokens = self.attention(
-            modulate(self.attention_norm(x), shift, scale), view, None if past is None else past.tokens
-        )
-        x = self.injection.between(x + gate * attended, action)
+        past_tokens, past_actions = (None, ()) if past is None else past
+        attended, tokens = self.attention(modulate(self.attention_norm(x), shift, scale), view, past_tokens)
+        x, between = self.injection.between(x + gate * attended, action, view, past_actions)
         x = x + mlp_gate * self.mlp(modulate(self.mlp_norm(x), mlp_shift, mlp_scale))
-        x, actions = self.injection.leave(x, action, view, None if past is None else past.actions)
-        return x, BlockKeys(tokens, actions)
+        x, leaving = self.injection.leave(x, action, view, past_actions)
+        return x, BlockKeys(tokens, (*between, *leaving))
