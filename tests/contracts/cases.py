@@ -18,6 +18,7 @@ from hallucade.nn.level_embedding import LevelEmbeddingConfig
 from hallucade.rollout import Prompt, World
 from hallucade.samplers.base import SamplerConfig
 from hallucade.samplers.ddim import DDIMSamplerConfig
+from hallucade.samplers.few_step import FewStepSamplerConfig
 from hallucade.samplers.flow import FlowSamplerConfig
 from hallucade.samplers.guided import GuidedSamplerConfig
 from hallucade.tokenizers.pixel import PixelTokenizer
@@ -71,6 +72,7 @@ SAMPLERS: dict[str, SamplerConfig] = {
     "euler": FlowSamplerConfig(steps=2, shift=2.0),
     "heun, guided": FlowSamplerConfig(steps=2, order=2, guidance=1.5),
     "ddim": DDIMSamplerConfig(steps=3, eta=0.7),
+    "few steps": FewStepSamplerConfig(steps=2, shift=3.0),
     "ddim, guided": GuidedSamplerConfig(
         sampler=DDIMSamplerConfig(steps=2), history_level=0.05, action=1.5, history=2.0, weaker_history_level=0.9
     ),
