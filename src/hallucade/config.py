@@ -31,6 +31,11 @@ class Config:
             )
         Config._classes[cls.__name__] = cls
 
+    @classmethod
+    def kinds(cls: type[C]) -> dict[str, type[C]]:
+        """Return this class and all below it, by name: what a field of this type can hold."""
+        return {name: known for name, known in Config._classes.items() if issubclass(known, cls)}
+
     def to_json(self) -> dict[str, Any]:
         """Return plain dictionaries, lists and scalars, ready for ``json.dumps``."""
         fields = {f.name: _to_plain(getattr(self, f.name)) for f in dataclasses.fields(self)}
@@ -43,11 +48,10 @@ class Config:
         Raises:
             ValueError: the class or a key is unknown, a key is missing, or a value has the wrong type.
         """
-        name = data.get(TYPE_KEY, cls.__name__)
-        known = Config._classes.get(name) if isinstance(name, str) else None
-        if known is None or not issubclass(known, cls):
-            choices = sorted(n for n, c in Config._classes.items() if issubclass(c, cls))
-            raise ValueError(f"unknown {cls.__name__} type {name!r}; known types: {', '.join(choices)}")
+        name, kinds = data.get(TYPE_KEY, cls.__name__), cls.kinds()
+        known = kinds.get(name) if isinstance(name, str) else None
+        if known is None:
+            raise ValueError(f"unknown {cls.__name__} type {name!r}; known types: {', '.join(sorted(kinds))}")
         fields = {f.name: f for f in dataclasses.fields(known)}
         unknown = sorted(set(data) - set(fields) - {TYPE_KEY})
         if unknown:

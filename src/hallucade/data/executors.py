@@ -103,7 +103,7 @@ class Processes:
         running: deque[Future[Read | Refused]] = deque()
 
         def ask(episodes: int) -> None:
-            with _deaf_children():
+            with deaf_children():
                 running.extend(pool.submit(_work, name) for name in islice(left, episodes))
 
         try:
@@ -188,7 +188,7 @@ def _work(name: str) -> Read | Refused:
 
 
 @contextlib.contextmanager
-def _deaf_children() -> Generator[None]:
+def deaf_children() -> Generator[None]:
     """Let processes that start here not hear Ctrl-C, from their first moment: it is for the parent, which ends them."""
     if sys.platform == "win32":
         yield
