@@ -1,5 +1,6 @@
 """Self-attention within frames, through time, or over both; one function decides which kernel computes it."""
 
+import importlib.util
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -8,13 +9,18 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from hallucade.nn.frame_mask import FrameMask, attend_flex
 from hallucade.nn.norm import RMSNorm
 from hallucade.nn.rope import Rotation
 
 Axis = Literal["space", "time", "both"]
+Kernel = Literal["matmul", "fused", "flex"]
 
 SHORT = 128  # keys; up to here two CPU matmuls beat the fused kernel, see benchmarks/attention.py
 SHORT_HALF_BACKWARD = 2048  # keys; the fused CPU backward in half precision costs 5 to 10 times its forward
+LONG = 1024  # keys; from here on an accelerator skips the blocks of a clip that nothing sees
+NARROW = 16  # head size; FlexAttention takes no less
+HAS_TRITON = importlib.util.find_spec("triton") is not None  # FlexAttention is compiled with it
 
 
 class KeysValues(NamedTuple):
@@ -28,8 +34,8 @@ class KeysValues(NamedTuple):
 class View:
     """Where the tokens of one pass stand and which of them see each other."""
 
-    turn: Rotation  # of queries and keys
-    mask: Bool[Tensor, "q k"] | None = None  # None: everything is seen
+    turn: Rotation | None = None  # of queries and keys; None: they have no positions
+    mask: Bool[Tensor, "q k"] | FrameMask | None = None  # None: everything is seen
     sinks: Bool[Tensor, "k"] | None = None  # keys that are seen from `sink_turn`, if the pass outlasts the window
     sink_turn: Rotation | None = None  # of queries that look at sinks
     frames: Bool[Tensor, "f g"] | None = None  # which frames see each other; None: everything is seen
@@ -58,7 +64,7 @@ class SelfAttention(nn.Module):
         """Attend, after `past` if given; also return this pass's own keys and values."""
         q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).unbind(3)
         q, k, v = self._fold(self.query_norm(q)), self._fold(self.key_norm(k)), self._fold(v)
-        own = KeysValues(view.turn(k).to(v.dtype), v)
+        own = KeysValues(turned(k, view.turn).to(v.dtype), v)
         attended = look(q, joined(past, own), view, self.scale)
         return self.out(self._unfold(attended, x.shape[2])), own
 
@@ -93,7 +99,7 @@ def look(
 ) -> Float[Tensor, "*groups heads q e"]:
     """Attend with queries that `view` has yet to turn to keys that are turned."""
     keys, values = seen
-    near = view.turn(q).to(values.dtype)
+    near = turned(q, view.turn).to(values.dtype)
     if view.sinks is None or view.sink_turn is None:
         return attend(near, keys, values, view.mask, scale)
     # One kernel, two distances: sinks answer to the second half of a doubled head, all other keys to the first.
@@ -103,20 +109,48 @@ def look(
     return attend(q, keys, values, view.mask, scale)
 
 
+def turned(x: Float[Tensor, "*groups heads k d"], turn: Rotation | None) -> Float[Tensor, "*groups heads k d"]:
+    """Rotate `x`, if there is a rotation."""
+    return x if turn is None else turn(x)
+
+
 def attend(
     q: Float[Tensor, "*lead b heads q d"],
     k: Float[Tensor, "*lead b heads k d"],
     v: Float[Tensor, "*lead b heads k e"],
-    mask: Bool[Tensor, "q k"] | None = None,
+    mask: Bool[Tensor, "q k"] | FrameMask | None = None,
     scale: float = 1.0,
 ) -> Float[Tensor, "*lead b heads q e"]:
-    """Softmax attention; `mask` is True where a query sees a key.
+    """Softmax attention by the kernel that suits; a matrix for a mask is True where a query sees a key."""
+    head = min(q.shape[-1], v.shape[-1])
+    grad, framed = torch.is_grad_enabled(), isinstance(mask, FrameMask)
+    kernel = choose_kernel(q.device, q.dtype, k.shape[-2], head, grad=grad, framed=framed)
+    if isinstance(mask, FrameMask):
+        if kernel == "flex":
+            return attend_flex(q, k, v, mask, scale)
+        mask = mask.matrix()
+    return (attend_by_matmul if kernel == "matmul" else attend_fused)(q, k, v, mask, scale)
 
-    The choice of kernel rests on device, length, precision and gradient mode only; benchmarks/attention.py measures it.
+
+def choose_kernel(
+    device: torch.device, dtype: torch.dtype, keys: int, head: int, *, grad: bool, framed: bool
+) -> Kernel:
+    """Return what computes attention; benchmarks/attention.py measures it.
+
+    Args:
+        device: where it is computed.
+        dtype: of queries, keys and values.
+        keys: that there are.
+        head: the least size of a head's queries, keys or values.
+        grad: whether a backward pass may follow.
+        framed: whether the mask is a `FrameMask`, which has a rule.
     """
-    if _matmul_wins(q, k):
-        return attend_by_matmul(q, k, v, mask, scale)
-    return attend_fused(q, k, v, mask, scale)
+    if device.type == "cpu":
+        half_backward = grad and dtype != torch.float32
+        return "matmul" if keys <= (SHORT_HALF_BACKWARD if half_backward else SHORT) else "fused"
+    if framed and keys >= LONG and head >= NARROW and device.type != "mps" and HAS_TRITON:
+        return "flex"
+    return "fused"
 
 
 def attend_by_matmul(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scale: float) -> Tensor:
@@ -131,10 +165,3 @@ def attend_fused(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scale: fl
     """Attend with torch's fused kernel, which takes one batch axis."""
     flat = (x.flatten(0, -4) for x in (q, k, v))
     return F.scaled_dot_product_attention(*flat, attn_mask=mask, scale=scale).reshape(*q.shape[:-1], -1)
-
-
-def _matmul_wins(q: Tensor, k: Tensor) -> bool:
-    if q.device.type != "cpu":
-        return False
-    half_backward = torch.is_grad_enabled() and q.dtype != torch.float32
-    return k.shape[-2] <= (SHORT_HALF_BACKWARD if half_backward else SHORT)

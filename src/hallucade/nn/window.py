@@ -5,10 +5,11 @@ the distance at which the fullest training clip saw it, however long the game la
 ``size - 1`` for sinks (Xiao et al. 2023, arXiv:2309.17453).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Int64
+from jaxtyping import Bool
 from torch import Tensor
 
 
@@ -51,8 +52,10 @@ class FrameWindow:
     def visible(self, frames: int, device: torch.device) -> Bool[Tensor, "q k"]:
         """Return which of `frames` frames (k) each of them (q) sees."""
         numbers = torch.arange(frames, device=device)
-        return self.sees(numbers[:, None], numbers)
+        return self.rule(numbers[:, None], numbers)
 
-    def sees(self, q: Int64[Tensor, "*q"], k: Int64[Tensor, "*k"]) -> Bool[Tensor, "*seen"]:
-        """Return whether frames numbered `q` see frames numbered `k`, by broadcasting."""
-        return (k <= q) & ((k < self.sink) | (k > q - (self.size - self.sink)))
+    @property
+    def rule(self) -> Callable[[Tensor, Tensor], Tensor]:
+        """Whether frames of the first numbers see frames of the second, by broadcasting; kernels compile it."""
+        sink, moving = self.sink, self.size - self.sink
+        return lambda q, k: (k <= q) & ((k < sink) | (k > q - moving))
