@@ -1,10 +1,12 @@
 """Commands about trained worlds: evaluate, rollout, play, export, demo."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
+import tyro
 from tyro.conf import Positional
 
 from hallucade.cli.parse import parse
@@ -17,17 +19,21 @@ from hallucade.evaluation.evaluate import evaluate as evaluate_world
 from hallucade.evaluation.game_check.pong import PongCheckConfig
 from hallucade.evaluation.recorded_clips import ClipCheckConfig
 from hallucade.evaluation.report import write_report
+from hallucade.games.base import Bot
 from hallucade.games.bots import make_bot
-from hallucade.play.live_game import with_steps
 from hallucade.play.server import serve
 from hallucade.recipes.console import counting, say, staged
 from hallucade.recipes.demo import announce
 from hallucade.recipes.demo import demo as run_demo
 from hallucade.recipes.load import export as export_run
 from hallucade.recipes.load import load, run_facts
-from hallucade.rollout import Session, World
+from hallucade.rollout import Session
+from hallucade.samplers.choice import SamplingChoice
 
 RUNS = Path("runs")
+SHOWN_WIDTH = 240  # pixels of a video
+NO_STATE = np.zeros((1, 1))  # what a bot is told that does not see the screen
+Sampling = Annotated[SamplingChoice, tyro.conf.arg(name="")]
 
 
 def evaluate(arguments: Sequence[str]) -> None:
@@ -41,7 +47,7 @@ def judge(
     store: Path | None = None,
     out: Path | None = None,
     quick: bool = False,
-    sampling_steps: int | None = None,
+    sampling: Sampling = SamplingChoice(),  # noqa: B008 - frozen
     pong: PongCheckConfig = PongCheckConfig(),  # noqa: B008 - frozen
     clips: ClipCheckConfig = ClipCheckConfig(),  # noqa: B008 - frozen
 ) -> None:
@@ -52,17 +58,17 @@ def judge(
         store: recorded play of the same game, whose validation clips are dreamed too.
         out: where to write; by default the run folder, and runs/bundled for the bundled Pong.
         quick: fewer games, coarser percentiles; sets the defaults of what follows.
-        sampling_steps: denoising steps a frame, instead of the recipe's.
+        sampling: how to sample, instead of as the recipe says.
         pong: how much of the true game.
         clips: how much of the store, and by which networks that others trained; see docs/metrics.md.
     """
-    world = _with_steps(load(run), sampling_steps)
+    world = load(run, sampling=sampling)
     recorded = None if store is None else EpisodeStore(store)
     out = out or run or RUNS / "bundled"
     out.mkdir(parents=True, exist_ok=True)  # minutes before it is needed
     with staged("judging") as stage:
         evaluation = evaluate_world(world, recorded, pong=pong, clips=clips, progress=stage)
-    write_report(out, evaluation, run_facts(run))
+    write_report(out, evaluation, run_facts(run, sampling))
     for name, value in sorted(evaluation.metrics.items()):
         say(f"{name:>42}  {value:.4g}")
     for note in evaluation.notes:
@@ -78,9 +84,9 @@ def rollout(
     bot: str = "random_hold",
     prompt: int = 0,
     seed: int = 0,
-    sampling_steps: int | None = None,
+    sampling: Sampling = SamplingChoice(),  # noqa: B008 - frozen
 ) -> None:
-    """Dream a video.
+    """Dream a video, of any length in constant memory.
 
     Args:
         run: a run folder; by default the bundled Pong.
@@ -89,9 +95,9 @@ def rollout(
         bot: who presses the keys, without seeing the screen: random_hold or idle.
         prompt: which of the run's prompts to start from.
         seed: of keys and noise.
-        sampling_steps: denoising steps a frame, instead of the recipe's.
+        sampling: how to sample, instead of as the recipe says.
     """
-    world = _with_steps(load(run), sampling_steps)
+    world = load(run, sampling=sampling)
     if not 0 <= prompt < len(world.prompts):
         raise ValueError(f"prompt is {prompt}; this run has {len(world.prompts)}, counted from 0")
     if bot not in ("random_hold", "idle"):
@@ -99,17 +105,22 @@ def rollout(
     if frames < 1:
         raise ValueError(f"frames is {frames}; dream one or more")
     session = Session(world, world.prompts[prompt], seed)
-    player = make_bot(bot, world.actions, 1, seed)
-    shown, rows = [world.prompts[prompt].frames[-1:]], [world.actions.idle]
-    for _ in range(0, frames, world.frames_per_step):
-        row = player(np.zeros((1, 1)))[0]
-        dreamed = session.step(row)[0].cpu().numpy()
-        shown.append(dreamed)
-        rows.extend([row] * len(dreamed))
-    video = overlay_keys(np.concatenate(shown), world.actions, np.stack(rows), scale=10)
     out.parent.mkdir(parents=True, exist_ok=True)
-    write_video(out, video, world.fps)
-    say(f"{len(video) - 1} dreamed frames: {out}")
+    with counting("dreaming") as progress:
+        write_video(out, _played(session, make_bot(bot, world.actions, 1, seed), frames, progress), world.fps)
+    say(f"{frames} dreamed frames: {out}")
+
+
+def _played(session: Session, player: Bot, frames: int, progress: Callable[[int, int], None]) -> Iterator[np.ndarray]:
+    """Yield the prompt's last frame and `frames` dreamed ones, enlarged, with what was held on the way to each."""
+    actions, m = session.world.actions, session.world.frames_per_step
+    scale = max(1, SHOWN_WIDTH // session.world.frame_size[1])
+    yield overlay_keys(session.prompt.frames[-1:], actions, actions.idle[None], scale)[0]
+    for done in range(0, frames, m):
+        rows = np.concatenate([player(NO_STATE) for _ in range(m)])
+        dreamed = session.step(rows)[0].cpu().numpy()
+        yield from overlay_keys(dreamed, actions, rows, scale)[: frames - done]
+        progress(min(done + m, frames), frames)
 
 
 def play(run: Positional[Path | None] = None, /, host: str = "127.0.0.1", port: int = 8000) -> None:
@@ -146,7 +157,3 @@ def demo(folder: Path = RUNS / "demo", host: str = "127.0.0.1", port: int = 8000
         port: port of the page.
     """
     run_demo(folder, host=host, port=port)
-
-
-def _with_steps(world: World, steps: int | None) -> World:
-    return world if steps is None else world.with_sampler(with_steps(world.sampler, steps))

@@ -5,8 +5,10 @@ Everything is uint8 RGB; frames are enlarged by whole factors without smoothing,
 
 import io
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from fractions import Fraction
+from itertools import chain
 from pathlib import Path
 
 import av
@@ -24,6 +26,7 @@ PAPER = (56, 56, 64)
 INK = (236, 236, 236)
 TEXT_HEIGHT = 14  # pixels of a line of text, with its margins
 ARROWS = {"up": (0, -1), "down": (0, 1), "left": (-1, 0), "right": (1, 0)}  # control names that are drawn as arrows
+NO_FRAMES = "a video of no frames; pass one or more"
 CRF = 8  # x264's quality: 0 is lossless, 23 its default; 8 leaves no visible ringing around enlarged pixels
 
 
@@ -94,8 +97,10 @@ def write_png(path: str | os.PathLike[str], picture: Picture) -> None:
     Image.fromarray(picture).save(path, format="PNG")
 
 
-def write_video(path: str | os.PathLike[str], frames: FrameArray, fps: float, scale: int = 1) -> None:
+def write_video(path: str | os.PathLike[str], frames: Iterable[Picture], fps: float, scale: int = 1) -> None:
     """Write frames as the file's ending says: .mp4, or .gif for places that show no video.
+
+    Frames are taken one at a time and not kept: a dream of any length can be written while it is dreamed.
 
     Raises:
         ValueError: another ending, or no frames.
@@ -109,43 +114,69 @@ def write_video(path: str | os.PathLike[str], frames: FrameArray, fps: float, sc
             raise ValueError(f"cannot write a video as {other or 'a file without ending'!r}; name it .mp4 or .gif")
 
 
-def write_gif(path: str | os.PathLike[str], frames: FrameArray, fps: float, scale: int = 1) -> None:
+def write_gif(path: str | os.PathLike[str], frames: Iterable[Picture], fps: float, scale: int = 1) -> None:
     """Write an endless animation; GIF counts hundredths of a second, so 30 fps plays as 33.
 
     Raises:
         ValueError: no frames.
     """
-    if len(frames) == 0:
-        raise ValueError("a video of no frames; pass one or more")
-    pictures = [Image.fromarray(enlarge(frame, scale)).quantize(64, dither=Image.Dither.NONE) for frame in frames]
+    pictures = (Image.fromarray(enlarge(frame, scale)).quantize(64, dither=Image.Dither.NONE) for frame in frames)
+    first = next(pictures, None)
+    if first is None:
+        raise ValueError(NO_FRAMES)
     pause = 10 * max(2, round(100 / fps))  # milliseconds; browsers slow down what asks for less than 20
-    pictures[0].save(path, format="GIF", save_all=True, append_images=pictures[1:], duration=pause, loop=0)
+    with _whole(path) as file:
+        first.save(file, format="GIF", save_all=True, append_images=pictures, duration=pause, loop=0)
 
 
-def write_mp4(path: str | os.PathLike[str], frames: FrameArray, fps: float, scale: int = 1) -> None:
-    """Write a video that browsers play: H.264, yuv420p."""
-    Path(path).write_bytes(mp4_bytes(frames, fps, scale))
-
-
-def mp4_bytes(frames: FrameArray, fps: float, scale: int = 1) -> bytes:
-    """Return a video that browsers play; odd sizes repeat their last row or column, as yuv420p needs even ones.
+def write_mp4(path: str | os.PathLike[str], frames: Iterable[Picture], fps: float, scale: int = 1) -> None:
+    """Write a video that browsers play: H.264, yuv420p; frames are taken one at a time and not kept.
 
     Raises:
         ValueError: no frames.
     """
-    if len(frames) == 0:
-        raise ValueError("a video of no frames; pass one or more")
-    h, w = frames.shape[1] * scale, frames.shape[2] * scale
+    with _whole(path) as file:
+        _encode_mp4(file, frames, fps, scale)
+
+
+def mp4_bytes(frames: Iterable[Picture], fps: float, scale: int = 1) -> bytes:
+    """Return a video that browsers play.
+
+    Raises:
+        ValueError: no frames.
+    """
     buffer = io.BytesIO()
-    with av.open(buffer, "w", format="mp4") as container:
+    _encode_mp4(buffer, frames, fps, scale)
+    return buffer.getvalue()
+
+
+def _encode_mp4(target: io.BufferedIOBase, frames: Iterable[Picture], fps: float, scale: int) -> None:
+    """Encode a video; odd sizes repeat their last row or column, as yuv420p needs even ones."""
+    pictures = iter(frames)
+    first = next(pictures, None)
+    if first is None:
+        raise ValueError(NO_FRAMES)
+    h, w = first.shape[0] * scale, first.shape[1] * scale
+    with av.open(target, "w", format="mp4") as container:
         stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001))
         stream.width, stream.height, stream.pix_fmt = w + w % 2, h + h % 2, "yuv420p"
         stream.options = {"crf": str(CRF), "preset": "veryfast", "tune": "animation"}
-        for frame in frames:
+        for frame in chain((first,), pictures):
             large = np.pad(enlarge(frame, scale), ((0, h % 2), (0, w % 2), (0, 0)), mode="edge")
             container.mux(stream.encode(av.VideoFrame.from_ndarray(large, format="rgb24")))
         container.mux(stream.encode())
-    return buffer.getvalue()
+
+
+@contextmanager
+def _whole(path: str | os.PathLike[str]) -> Iterator[io.BufferedIOBase]:
+    """Open a file to write that replaces what is there once it is whole, and leaves nothing if it never is."""
+    part = Path(path).with_name(Path(path).name + ".part")
+    try:
+        with part.open("w+b") as file:
+            yield file
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def _paper(height: int, width: int) -> Picture:

@@ -26,7 +26,17 @@ class LatentClip:
     """t latents joined by actions: the encoded twin of `hallucade.data.clips.Clip`."""
 
     latents: Latents
-    actions: Actions  # b (t - 1) * r a: actions[:, i] leads to frame i + 1
+    actions: Actions  # b (t - 1) * r a: actions[:, i] leads to frame i + 1; b t * r - 1 a if a latent holds r frames
+
+    @property
+    def stride(self) -> int:
+        """Actions between two latents, r."""
+        return self.actions.shape[1] // max(self.latents.shape[1] - 1, 1)
+
+    def leading_to(self, first: int, last: int) -> Actions:
+        """Return the actions that lead to the latents from number `first` on, before number `last`."""
+        latents, actions, stride = self.latents.shape[1], self.actions.shape[1], self.stride
+        return self.actions[:, actions - (latents - first) * stride : actions - (latents - last) * stride]
     seeds: tuple[int, ...] | None = None  # one a row, of noise that a memory holds; None: each row's number
 
 
@@ -35,6 +45,11 @@ class WorldModel(nn.Module, ABC, Generic[State]):
 
     block: int = 1  # latents in a block, k
     context: int = 1  # latents that a prompt should hold for the model to be at its best
+
+    @property
+    def grain(self) -> int:
+        """Latents by which a prompt may be longer or shorter: those of a block."""
+        return self.block
 
     @abstractmethod
     def initial(self, latent: Latent) -> State:
@@ -49,13 +64,11 @@ class WorldModel(nn.Module, ABC, Generic[State]):
 
         Blocks are counted from the clip's end; latents at its start that fill no block are left out.
         """
-        k, (latents, actions) = self.block, (clip.latents.shape[1], clip.actions.shape[1])
-        stride = actions // max(latents - 1, 1)
-        state = self.initial(clip.latents[:, latents % k :][:, :k])
-        for left in reversed(range(latents // k - 1)):  # blocks after this one
-            frames = slice(latents - (left + 1) * k, latents - left * k)
-            pressed = slice(actions - (left + 1) * k * stride, actions - left * k * stride)
-            state = self.observe(state, clip.actions[:, pressed], clip.latents[:, frames])
+        k, latents = self.block, clip.latents.shape[1]
+        first = latents % k
+        state = self.initial(clip.latents[:, first : first + k])
+        for i in range(first + k, latents, k):
+            state = self.observe(state, clip.leading_to(i, i + k), clip.latents[:, i : i + k])
         return state
 
     @abstractmethod

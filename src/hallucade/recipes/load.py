@@ -13,7 +13,9 @@ from hallucade.models.base import WorldModel
 from hallucade.recipes.prompts import PROMPTS, load_prompts
 from hallucade.recipes.registry import RECIPES as RECIPES  # imports every config class that a run can name
 from hallucade.recipes.run_config import RunConfig
+from hallucade.recipes.sampling import resampled
 from hallucade.rollout import World
+from hallucade.samplers.choice import SamplingChoice
 from hallucade.tokenizers.base import Tokenizer
 from hallucade.training.checkpoint import (
     Checkpoint,
@@ -29,18 +31,25 @@ BUNDLED = Path(__file__).parent / "bundled"
 BUNDLED_RUN = "pong"
 
 
-def load(run: str | Path | None = None, device: torch.device | str | None = None) -> World:
+def load(
+    run: str | Path | None = None,
+    device: torch.device | str | None = None,
+    sampling: SamplingChoice | None = None,
+) -> World:
     """Rebuild tokenizer, model and sampler from a run folder alone.
 
     Args:
         run: a run folder, one of its checkpoints, or a folder that `export` wrote; None is the bundled Pong.
         device: where to put the weights; by default an accelerator where there is one.
+        sampling: how to sample instead of as the run says.
 
     Raises:
         CheckpointError: the folder is missing, damaged, foreign, of a newer format, or does not fit its own config.
+        ValueError: this run cannot be sampled so.
     """
     folder, checkpoint = find_checkpoint(run)
-    return build_world(read_config(folder, checkpoint), checkpoint.weights, folder, device)
+    config = resampled(read_config(folder, checkpoint), sampling or SamplingChoice())
+    return build_world(config, checkpoint.weights, folder, device)
 
 
 def find_checkpoint(run: str | Path | None) -> tuple[Path, Checkpoint]:
@@ -110,10 +119,12 @@ def export(run: str | Path, target: Path) -> Path:
     return target
 
 
-def run_facts(run: str | Path | None) -> dict[str, Any]:
-    """Return what a report should say of a run: step, recipe, commit, versions, data."""
+def run_facts(run: str | Path | None, sampling: SamplingChoice | None = None) -> dict[str, Any]:
+    """Return what a report should say of a run, sampled as it says or as chosen: step, recipe, commit, versions, data."""
     folder, checkpoint = find_checkpoint(run)
     config = checkpoint.config
+    if sampling is not None:
+        config = resampled(read_config(folder, checkpoint), sampling).to_json()
     return {
         "run": str(folder),
         "recipe": config.get("recipe", ""),

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from hallucade.config import Config
 from hallucade.diffusion.schedules import shift_levels
-from hallucade.models.base import WorldModel
+from hallucade.models.base import DiffusionModel, WorldModel
 from hallucade.shapes import Action, Latent
 
 Model = TypeVar("Model", contravariant=True)
@@ -32,6 +32,19 @@ class SamplerConfig(Config):
     def view(self, model: WorldModel[Any]) -> WorldModel[Any]:
         """Return what to dream with: `model`, or a view of it whose memory holds what this sampler's guidance needs."""
         return model
+
+
+def denoising(model: WorldModel[Any], sampler: str) -> DiffusionModel[Any]:
+    """Return `model` as one that denoises, which the sampler of this name needs.
+
+    Raises:
+        ValueError: it does not denoise.
+    """
+    if isinstance(model, DiffusionModel):
+        return model
+    raise ValueError(
+        f"the {sampler} steps through noise levels, and {type(model).__name__} has none; use the sampler of its recipe"
+    )
 
 
 def sampling_levels(steps: int, shift: float = 1.0) -> list[float]:

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from hallucade.diffusion.schedules import TINY, NoiseSchedule, check_shift, expand
-from hallucade.models.base import DiffusionModel
-from hallucade.samplers.base import Generators, SamplerConfig, check_steps, normal, sampling_levels
+from hallucade.models.base import DiffusionModel, WorldModel
+from hallucade.samplers.base import Generators, SamplerConfig, check_steps, denoising, normal, sampling_levels
 from hallucade.shapes import Action, Latent
 
 
@@ -31,6 +31,9 @@ class DDIMSamplerConfig(SamplerConfig):
 
     def build(self) -> "DDIMSampler":
         return DDIMSampler(self)
+
+    def view(self, model: WorldModel[Any]) -> WorldModel[Any]:
+        return denoising(model, "DDIM sampler")
 
 
 class DDIMSampler:

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from hallucade.diffusion.schedules import check_shift
-from hallucade.models.base import DiffusionModel
-from hallucade.samplers.base import Generators, SamplerConfig, check_steps, normal, sampling_levels
+from hallucade.models.base import DiffusionModel, WorldModel
+from hallucade.samplers.base import Generators, SamplerConfig, check_steps, denoising, normal, sampling_levels
 from hallucade.samplers.guidance import ActionGuided
 from hallucade.shapes import Action, Latent
 
@@ -29,6 +29,9 @@ class FlowSamplerConfig(SamplerConfig):
 
     def build(self) -> "FlowSampler":
         return FlowSampler(self)
+
+    def view(self, model: WorldModel[Any]) -> WorldModel[Any]:
+        return denoising(model, "flow sampler")
 
 
 class FlowSampler:

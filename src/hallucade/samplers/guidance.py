@@ -50,6 +50,37 @@ class ActionGuided(ModelView[Any]):
         return torch.lerp(free, self.model.restore(latents, levels, actions, dropped, seeds), self.scale)
 
 
+class Clipped(ModelView[Any]):
+    """Predictions of x0 held within what data can be.
+
+    A network that predicts noise is off by sigma / alpha times its error in x0: at a level of almost pure noise by a
+    hundred times and more, which the first steps would spread over the whole picture. Pixels lie within 1.
+    """
+
+    def __init__(self, model: DiffusionModel[Any], limit: float) -> None:
+        super().__init__(model)
+        self.limit = limit
+
+    def denoise(
+        self,
+        state: Any,
+        action: Action | None,
+        noisy: Float[Tensor, "b k *latent"],
+        level: Float[Tensor, "b"],
+    ) -> Float[Tensor, "b k *latent"]:
+        return self.model.denoise(state, action, noisy, level).clamp(-self.limit, self.limit)
+
+    def restore(
+        self,
+        latents: Float[Tensor, "b t *latent"],
+        levels: Float[Tensor, "b t"],
+        actions: Float[Tensor, "b n a"],
+        dropped: Bool[Tensor, "b n"] | None = None,
+        seeds: tuple[int, ...] | None = None,
+    ) -> Float[Tensor, "b p *latent"]:
+        return self.model.restore(latents, levels, actions, dropped, seeds).clamp(-self.limit, self.limit)
+
+
 @dataclass
 class PairedMemory:
     """What the stronger and the weaker prediction remember."""

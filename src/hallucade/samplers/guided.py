@@ -1,12 +1,12 @@
-"""A sampler over a guided model: which guidance, how strong, and how clean the memory is."""
+"""A sampler over a guided model: which guidance, how strong, how clean the memory, and how large a prediction."""
 
 from dataclasses import dataclass, field
 from typing import Any
 
-from hallucade.models.base import DiffusionModel, WorldModel
-from hallucade.samplers.base import Sampler, SamplerConfig
+from hallucade.models.base import WorldModel
+from hallucade.samplers.base import Sampler, SamplerConfig, denoising
 from hallucade.samplers.flow import FlowSamplerConfig
-from hallucade.samplers.guidance import ActionGuided, HistoryGuided
+from hallucade.samplers.guidance import ActionGuided, Clipped, HistoryGuided
 from hallucade.samplers.history import NoisyHistory
 
 
@@ -19,6 +19,7 @@ class GuidedSamplerConfig(SamplerConfig):
     action: float = 1.0  # scale of action guidance
     history: float = 1.0  # scale of history guidance
     weaker_history_level: float = 1.0  # of the history that guidance moves away from: 1 is none at all
+    limit: float | None = None  # largest latent value that is believed of a prediction; 1 for pixels, None for any
 
     def __post_init__(self) -> None:
         if self.history_level is not None and not 0 <= self.history_level < 1:
@@ -30,6 +31,8 @@ class GuidedSamplerConfig(SamplerConfig):
                 f"weaker_history_level is {self.weaker_history_level}, no noisier than the history itself; raise it, "
                 "or set history to 1 for no guidance"
             )
+        if self.limit is not None and self.limit <= 0:
+            raise ValueError(f"limit is {self.limit}; it is positive, 1 for pixels, or None for none")
 
     def build(self) -> Sampler[Any]:
         return self.sampler.build()
@@ -40,11 +43,12 @@ class GuidedSamplerConfig(SamplerConfig):
         Raises:
             ValueError: it is not a diffusion model.
         """
-        if not isinstance(model, DiffusionModel):
-            raise ValueError(f"{type(model).__name__} is not a diffusion model, which this guidance needs")
-        seen: DiffusionModel[Any] = model if self.history_level is None else NoisyHistory(model, self.history_level)
+        network = denoising(model, "guided sampler")
+        seen = network if self.history_level is None else NoisyHistory(network, self.history_level)
         if self.action != 1:
             seen = ActionGuided(seen, self.action)
         if self.history != 1:
-            seen = HistoryGuided(seen, NoisyHistory(model, self.weaker_history_level), self.history)
+            seen = HistoryGuided(seen, NoisyHistory(network, self.weaker_history_level), self.history)
+        if self.limit is not None:
+            seen = Clipped(seen, self.limit)
         return self.sampler.view(seen)

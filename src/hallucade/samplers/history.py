@@ -29,8 +29,8 @@ class NoisyMemory:
 class NoisyHistory(ModelView[NoisyMemory]):
     """Remembers each latent mixed with noise at one level.
 
-    The noise of latent i of a row depends on the row's seed and on i alone: neither the batch nor a fork changes it, and
-    it is drawn once. The network must have seen such histories in training, as diffusion forcing shows them.
+    The noise of latent i of a row depends on the row's seed and on i alone: neither the batch nor a fork changes it.
+    The network must have seen such histories in training, as diffusion forcing shows them.
     """
 
     def __init__(self, model: DiffusionModel[Any], level: float) -> None:

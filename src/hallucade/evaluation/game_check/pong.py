@@ -215,10 +215,10 @@ def _rules_of(world: World, config: PongCheckConfig) -> PongConfig:
         raise ValueError(f"the model dreams {height}x{width} pixels; Pong's court is square, so this is another game")
     if difference := PONG_ACTIONS.difference(world.actions):
         raise ValueError(f"the model does not play Pong: {difference}; judge it on recorded clips instead")
-    if config.prompt_frames % world.frames_per_step:
+    grain = world.model.grain * world.tokenizer.stride
+    if config.prompt_frames % grain:
         raise ValueError(
-            f"prompt_frames is {config.prompt_frames}, the model reads {world.frames_per_step} frames at a time; "
-            "choose a multiple"
+            f"prompt_frames is {config.prompt_frames}, the model reads {grain} frames at a time; choose a multiple"
         )
     return PongConfig(frame_size=height)
 
