@@ -1,6 +1,7 @@
 """What every tokenizer offers: frames to latents and back, whole clips or a live stream."""
 
 from abc import ABC, abstractmethod
+from pathlib import Path
 
 from torch import nn
 
@@ -42,8 +43,23 @@ class Tokenizer(nn.Module, ABC):
 
 
 class TokenizerConfig(Config):
-    """Base of tokenizer configs."""
+    """Base of tokenizer configs.
+
+    Weights that are given and never trained stay out of checkpoints: a tokenizer that has such names them by a
+    fingerprint (``pinned``), and a run folder keeps them once (``keep_in``, ``kept_in``). Others have none.
+    """
 
     def build(self) -> Tokenizer:
-        """Build the tokenizer with fresh weights."""
+        """Build the tokenizer, with fresh weights unless it is a given one."""
         raise NotImplementedError
+
+    def pinned(self) -> "TokenizerConfig":
+        """Return the config that accepts only the given weights that it finds now."""
+        return self
+
+    def kept_in(self, folder: Path) -> "TokenizerConfig":
+        """Return the config that reads the given weights that ``keep_in`` copied into a folder, if it did."""
+        return self
+
+    def keep_in(self, folder: Path) -> None:
+        """Copy given weights into a folder, unless they are there."""
