@@ -18,6 +18,7 @@ from hallucade.evaluation.planning.icem import ICEMConfig
 from hallucade.evaluation.planning.mppi import MPPIConfig
 from hallucade.evaluation.planning.picture_task import PictureTask, read_goal
 from hallucade.evaluation.planning.planner import PlannerConfig
+from hallucade.evaluation.planning.state_probe import load_probe
 from hallucade.evaluation.planning.task import Task
 from hallucade.evaluation.planning.tasks import find_task
 from hallucade.recipes.console import say, staged
@@ -46,9 +47,11 @@ class Plan:
     run: tyro.conf.Positional[Path | None] = None
     """A run folder; by default the bundled Pong."""
     task: str | None = None
-    """pong, maze, pusht or point_maze; by default what fits the run."""
+    """pong, maze, pusht, pusht_relative, point_maze or reach; by default what fits the run."""
     goal: Path | None = None
     """A picture that the screen shall look like, of the size that the run dreams; then that is the task."""
+    probe: Path | None = None
+    """What `hallucade probe` wrote: the cost is that of the state, or the reward, that it reads off pictures."""
     out: Path | None = None
     """Where to write; by default the run folder, and runs/bundled for the bundled Pong."""
     planner: str = "icem"
@@ -68,10 +71,11 @@ def run_planning(command: Plan) -> None:
     world = load(command.run)
     config = command.config
     task = _task(command, world)
+    probe = None if command.probe is None else load_probe(command.probe, world.device)
     out = command.out or command.run or RUNS / "bundled"
     out.mkdir(parents=True, exist_ok=True)  # minutes before it is needed
     with staged(f"planning in {task.name}") as stage:
-        result = evaluate_planning(world, task, config, stage)
+        result = evaluate_planning(world, task, config, stage, probe)
     write_whole(out / PLAN_FILE, json.dumps({**result.to_json(), **run_facts(command.run)}, indent=2) + "\n")
     write_mp4(out / VIDEO_FILE, result.video(), world.fps)
     _say(result)
@@ -91,7 +95,8 @@ def _say(result: PlanningResult) -> None:
     for name, success in result.actors.items():
         low, high = success.share.interval()
         seconds = success.summary()["seconds_a_decision"]
-        say(f"{name:>24}  {success.share.value:6.1%}  [{low:.1%}, {high:.1%}]  {seconds:.3f} s a decision")
+        sooner = "".join(f"  {success.within(b).value:.1%} in {b} frames" for b in result.config.budgets)
+        say(f"{name:>34}  {success.share.value:6.1%}  [{low:.1%}, {high:.1%}]{sooner}  {seconds:.3f} s a decision")
 
 
 def _config(planner: str, quick: bool) -> PlanningConfig:

@@ -83,6 +83,20 @@ class GymnasiumGame:
         Raises:
             ValueError: the row is not of this game's action space.
         """
+        observation, reward, over, info = self._stepped(row)
+        return Outcome(None if info.get(STALE) else self._moment(observation), reward, over)
+
+    def foretell(self, row: ActionRow) -> Float64[np.ndarray, "s"]:
+        """Hold `row` for one frame that nobody looks at; return the state after it.
+
+        Raises:
+            ValueError: the row is not of this game's action space.
+        """
+        observation, *_ = self._stepped(row)
+        return np.array(self._readout.state(observation), np.float64)
+
+    def _stepped(self, row: ActionRow) -> tuple[Any, float, bool, dict[str, Any]]:
+        """Return the last observation, the rewards' sum, whether the game is over, and the last info."""
         self.actions.validate(row)
         total, over, observation, info = 0.0, False, None, cast("dict[str, Any]", {})
         for _ in range(self._repeat):
@@ -92,7 +106,7 @@ class GymnasiumGame:
             over = bool(terminated or truncated)
             if over:
                 break
-        return Outcome(None if info.get(STALE) else self._moment(observation), total, over)
+        return observation, total, over, info
 
     def close(self) -> None:
         """Let go of the simulator."""

@@ -26,9 +26,9 @@ def pusht_planning() -> RunConfig:
         recording=None,
         model=UNetConfig(context=2, patch=4, widths=(48, 96), blocks=(1, 2)),
         objective=replace(base.objective, levels=LogitNormalLevels(pure_noise_share=0.8), context_noise=0.05),
-        stages=(Stage(steps=4000, frames=4, batch=64), Stage(steps=2000, frames=7, batch=32)),
+        stages=(Stage(steps=6000, frames=4, batch=32), Stage(steps=3000, frames=7, batch=16)),
         focus=PUSHES,
-        trainer=replace(base.trainer, steps=6000, schedule=WarmupStableDecayConfig(warmup=200, decay=0.6)),
+        trainer=replace(base.trainer, steps=9000, schedule=WarmupStableDecayConfig(warmup=100, decay=0.7)),
         sample_every=1000,
         prompt_frames=2,
     )

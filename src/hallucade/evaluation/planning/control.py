@@ -113,7 +113,7 @@ class Attempt:
     seconds: tuple[float, ...]  # that each decision took
 
 
-def attempt(task: Task, actor: Actor, start: Prompt, memory: int) -> Attempt:
+def attempt(task: Task, actor: Actor, start: Prompt, memory: int, frames: int | None = None) -> Attempt:
     """Let an actor play the episode that `task` has begun, until it succeeds, ends, or time is up.
 
     Args:
@@ -121,15 +121,17 @@ def attempt(task: Task, actor: Actor, start: Prompt, memory: int) -> Attempt:
         actor: decides.
         start: real play up to now.
         memory: frames that the actor is shown, at most.
+        frames: of the episode, at most; None is the task's own number.
     """
+    limit = frames or task.limit
     played, shown, rows, seconds = start, [start.frames[-1]], list[np.ndarray](), list[float]()
     better = max if task.higher else min
     success, over, score = False, False, -np.inf if task.higher else np.inf
-    while not over and len(rows) < task.limit:
+    while not over and len(rows) < limit:
         began = time.perf_counter()
         held = actor(played)
         seconds.append(time.perf_counter() - began)
-        for row in held[: task.limit - len(rows)]:
+        for row in held[: limit - len(rows)]:
             turn = task.act(row)
             rows.append(row)
             shown.append(turn.frame)

@@ -1,16 +1,17 @@
 """What planning needs to know of each Gymnasium environment beyond how it is recorded."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from hallucade.actions import ActionSpace
+from hallucade.evaluation.planning.reach import POINT_MAZE_REACH, PUSHT_REACH, Reach
 from hallucade.games.environment import Env
 from hallucade.games.gymnasium_game import Outcome
 from hallucade.games.point_maze import POINT_MAZE_ACTIONS
-from hallucade.games.pusht import PUSHT_ACTIONS
+from hallucade.games.pusht import PUSHT_ACTIONS, PUSHT_RELATIVE_ACTIONS
 
 
 @dataclass(frozen=True)
@@ -22,12 +23,18 @@ class EnvironmentGoal:
     measure: str
     higher: bool
     limit: int  # frames
-    actions: ActionSpace
+    actions: ActionSpace  # of one of its own steps
+    rate: float  # of its own steps, a second
     restore: Callable[[Env, np.ndarray], None]  # continue from a state, as the environment's readout gives it
     draw: Callable[[Env], np.ndarray]  # the picture of now, `h w 3`
     goal: Callable[[np.ndarray], np.ndarray]  # the state in which all is done, from the state at the start
     score: Callable[[Outcome], float]
     success: Callable[[Outcome], bool]
+    reach: Reach  # when another state counts as reached
+
+    def fits(self, actions: ActionSpace, fps: float) -> bool:
+        """Say whether a run at this rate has the environment's actions."""
+        return self.actions.over(max(round(self.rate / fps), 1)).difference(actions) is None
 
 
 def _restore_pusht(env: Env, state: np.ndarray) -> None:
@@ -43,7 +50,7 @@ def _restore_pusht(env: Env, state: np.ndarray) -> None:
 
 def _draw_pusht(env: Env) -> np.ndarray:
     simulator: Any = env.unwrapped
-    return np.asarray(simulator.get_obs(), np.uint8)
+    return np.asarray(simulator._render(), np.uint8)  # an observation, whatever it is asked to observe
 
 
 def _pusht_done(state: np.ndarray) -> np.ndarray:
@@ -83,11 +90,13 @@ ENVIRONMENT_TASKS = {
         higher=True,
         limit=50,
         actions=PUSHT_ACTIONS,
+        rate=10,
         restore=_restore_pusht,
         draw=_draw_pusht,
         goal=_pusht_done,
         score=lambda outcome: PUSHT_SUCCESS * outcome.reward,
         success=lambda outcome: outcome.reward >= 1,
+        reach=PUSHT_REACH,
     ),
     "point_maze": EnvironmentGoal(
         environment="point_maze",
@@ -96,10 +105,15 @@ ENVIRONMENT_TASKS = {
         higher=False,
         limit=100,
         actions=POINT_MAZE_ACTIONS,
+        rate=50,
         restore=_restore_point_maze,
         draw=_draw_point_maze,
         goal=_point_maze_done,
         score=_distance,
         success=lambda outcome: outcome.reward > 0,
+        reach=POINT_MAZE_REACH,
     ),
 }
+ENVIRONMENT_TASKS["pusht_relative"] = replace(
+    ENVIRONMENT_TASKS["pusht"], environment="pusht_relative", actions=PUSHT_RELATIVE_ACTIONS
+)

@@ -18,6 +18,7 @@ class Futures:
     rows: Float32[np.ndarray, "n f c"]  # the raw actions that lead to them, one a frame
     draw: Callable[[], np.ndarray]
     encode: Callable[[], Latents]
+    states: Float64[np.ndarray, "n f s"] | None = None  # of the simulator; a dream has none
 
     @cached_property
     def frames(self) -> UInt8[np.ndarray, "n f h w 3"]:

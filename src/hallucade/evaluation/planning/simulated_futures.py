@@ -36,10 +36,15 @@ class SimulatedFutures:
             pictures = self._games.frames()
             return pictures.reshape(n, frames, *pictures.shape[1:])
 
-        return simulated(rows, draw, self._world)
+        return simulated(rows, draw, self._world, states)
 
 
-def simulated(rows: Float32[np.ndarray, "n f c"], draw: Callable[[], np.ndarray], world: World) -> Futures:
+def simulated(
+    rows: Float32[np.ndarray, "n f c"],
+    draw: Callable[[], np.ndarray],
+    world: World,
+    states: Float64[np.ndarray, "n f s"],
+) -> Futures:
     """Return futures whose latents are those of their own pictures."""
-    futures = Futures(rows, draw, lambda: encoded(world, futures.frames))
+    futures = Futures(rows, draw, lambda: encoded(world, futures.frames), states)
     return futures

@@ -7,7 +7,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float32, Float64, UInt8
 
-from hallucade.evaluation.planning.futures import Cost, Imagination
+from hallucade.evaluation.planning.futures import Cost, Futures, Imagination
 from hallucade.rollout import Prompt, World
 
 Policy = Callable[[np.ndarray], np.ndarray]  # states `1 s` to raw rows `1 c`, as `hallucade.games.base.Bot`
@@ -53,4 +53,17 @@ class Task(Protocol):
 
     def policy(self, name: str, episode: int) -> Policy:
         """Return one of `policies`, fresh."""
+        ...
+
+
+@runtime_checkable
+class StateTask(Protocol):
+    """A task whose goal is a state, too: a cost can be of what is read off pictures, or of what the simulator knows."""
+
+    def state_cost(self, read: Callable[[Futures], np.ndarray], names: tuple[str, ...]) -> Cost:
+        """Return what a planner minimises in this episode, from states `n f s` with these names."""
+        ...
+
+    def true_cost(self) -> Cost:
+        """Return the same of the simulator's own states."""
         ...
