@@ -5,11 +5,12 @@ Everything is uint8 RGB; frames are enlarged by whole factors without smoothing,
 
 import io
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
+from typing import BinaryIO
 
 import av
 import numpy as np
@@ -150,7 +151,7 @@ def mp4_bytes(frames: Iterable[Picture], fps: float, scale: int = 1) -> bytes:
     return buffer.getvalue()
 
 
-def _encode_mp4(target: io.BufferedIOBase, frames: Iterable[Picture], fps: float, scale: int) -> None:
+def _encode_mp4(target: BinaryIO | io.BytesIO, frames: Iterable[Picture], fps: float, scale: int) -> None:
     """Encode a video; odd sizes repeat their last row or column, as yuv420p needs even ones."""
     pictures = iter(frames)
     first = next(pictures, None)
@@ -168,7 +169,7 @@ def _encode_mp4(target: io.BufferedIOBase, frames: Iterable[Picture], fps: float
 
 
 @contextmanager
-def _whole(path: str | os.PathLike[str]) -> Iterator[io.BufferedIOBase]:
+def _whole(path: str | os.PathLike[str]) -> Generator[BinaryIO]:
     """Open a file to write that replaces what is there once it is whole, and leaves nothing if it never is."""
     part = Path(path).with_name(Path(path).name + ".part")
     try:

@@ -70,11 +70,9 @@ class ClipMemory(WorldModel[LatentClip]):
 
     def _recent(self, clip: LatentClip) -> LatentClip:
         """Keep what the network looks back at."""
-        latents, actions = clip.latents, clip.actions
-        stride = actions.shape[1] // max(latents.shape[1] - 1, 1)
-        kept = min(self.context, latents.shape[1])
-        first = actions.shape[1] - (kept - 1) * stride
-        return LatentClip(latents[:, latents.shape[1] - kept :], actions[:, first:], clip.seeds)
+        latents = clip.latents.shape[1]
+        first = max(latents - self.context, 0)
+        return LatentClip(clip.latents[:, first:], clip.leading_to(first + 1, latents), clip.seeds)
 
 
 class ClipwiseSampler:
