@@ -1,12 +1,18 @@
 """What every training algorithm offers: its roles, and their losses one after the other."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
+from hallucade.config import Config
 from hallucade.data.clips import Clip
+from hallucade.models.base import DiffusionModel, WorldModel
+from hallucade.samplers.base import Sampler
 from hallucade.shapes import Scalar
+from hallucade.tokenizers.base import Tokenizer
 
 
 class Method(nn.Module, ABC):
@@ -33,3 +39,44 @@ class Method(nn.Module, ABC):
         The trainer updates the role before it asks for the next loss. Branch on `step`, never on data: every rank and
         microbatch yields the same roles. Randomness comes from ``batch.seed`` alone.
         """
+
+
+@dataclass(frozen=True, kw_only=True)
+class MethodConfig(Config):
+    """Base of the methods that teach a model by other networks."""
+
+    networks: ClassVar[tuple[str, ...]] = ()  # those that it needs beside "model": "teacher", "critic"
+
+    def build(
+        self, tokenizer: Tokenizer, networks: Mapping[str, WorldModel[Any]], sampler: Sampler[Any], seed: int
+    ) -> Method:
+        """Build the method.
+
+        Args:
+            tokenizer: of all networks; frozen.
+            networks: "model", and those that the class asks for.
+            sampler: what the trained model is played with.
+            seed: of what every rank must draw alike.
+        """
+        raise NotImplementedError
+
+
+def diffusion_roles(networks: Mapping[str, WorldModel[Any]]) -> dict[str, DiffusionModel[Any]]:
+    """Return networks that all denoise latents of one shape.
+
+    Raises:
+        ValueError: names the network that does not.
+    """
+    roles: dict[str, DiffusionModel[Any]] = {}
+    for name, network in networks.items():
+        if not isinstance(network, DiffusionModel):
+            raise ValueError(f"the {name} is a {type(network).__name__}, which does not denoise; use a diffusion model")
+        roles[name] = network
+    own = roles["model"].latent_shape
+    for name, network in roles.items():
+        if network.latent_shape != own:
+            shapes = ("x".join(map(str, shape)) for shape in (network.latent_shape, own))
+            raise ValueError(
+                "the {} dreams latents of {} and the model of {}; use networks of one tokenizer".format(name, *shapes)
+            )
+    return roles

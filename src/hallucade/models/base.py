@@ -27,6 +27,7 @@ class LatentClip:
 
     latents: Latents
     actions: Actions  # b (t - 1) * r a: actions[:, i] leads to frame i + 1; b t * r - 1 a if a latent holds r frames
+    seeds: tuple[int, ...] | None = None  # one a row, of noise that a memory holds; None: each row's number
 
     @property
     def stride(self) -> int:
@@ -37,7 +38,6 @@ class LatentClip:
         """Return the actions that lead to the latents from number `first` on, before number `last`."""
         latents, actions, stride = self.latents.shape[1], self.actions.shape[1], self.stride
         return self.actions[:, actions - (latents - first) * stride : actions - (latents - last) * stride]
-    seeds: tuple[int, ...] | None = None  # one a row, of noise that a memory holds; None: each row's number
 
 
 class WorldModel(nn.Module, ABC, Generic[State]):

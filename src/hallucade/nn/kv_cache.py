@@ -46,6 +46,8 @@ class KVCache:
             sinks = self.window.sink * self.tokens
             turned = sink_turn(keys[..., :sinks, :]).to(keys.dtype)
             keys = torch.cat([turned, keys[..., sinks:, :]], -2)
+        if torch.is_grad_enabled() and not self.keys.requires_grad:  # backward needs them as they are, and a later
+            return KeysValues(keys.clone(), values.clone())  # frame may be written without gradients, in place
         return KeysValues(keys, values)
 
     def write(self, frame: int, new: KeysValues) -> "KVCache":

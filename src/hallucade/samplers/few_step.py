@@ -66,6 +66,8 @@ class FewStepSampler:
             for index in range(step):
                 x0 = model.denoise(state, action, noisy, self._level(index, noisy))
                 noisy = self._renoised(model, x0, noisy, index, generators)
+        if torch.is_grad_enabled():
+            torch.clear_autocast_cache()  # torch 2.10 keeps casts of weights that were made without gradients
         return model.denoise(state, action, noisy, self._level(step, noisy))
 
     def _renoised(
@@ -96,3 +98,14 @@ class ExitSampler:
         graded, self._ungraded = self._ungraded <= 0, self._ungraded - 1
         with torch.set_grad_enabled(torch.is_grad_enabled() and graded):
             return self._sampler.predicted_at(next(self._exits), model, state, action, generators)
+
+
+def few_steps(sampler: Any) -> FewStepSampler:
+    """Return `sampler` as the one that distillation trains.
+
+    Raises:
+        ValueError: it is another one.
+    """
+    if isinstance(sampler, FewStepSampler):
+        return sampler
+    raise ValueError(f"the run's sampler is a {type(sampler).__name__}; distil for a FewStepSamplerConfig")

@@ -1,0 +1,139 @@
+"""Self-forcing: a student plays from its own frames, as it will in a game, and learns from where that leads.
+
+Every block of a clip is drawn by the loop that play uses, after the student's own earlier blocks. Each block ends at a
+random one of the sampler's steps; only that prediction carries gradients, and what is remembered of a block carries
+none, so that memory does not grow with the square of the clip. A teacher and a critic grade the whole clip at once.
+
+Source: Huang et al. 2025, arXiv:2506.08009, algorithm 1; Yin et al. 2024, DMD2, arXiv:2405.14867, section 4.2.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import torch
+from torch import nn
+
+from hallucade.data.clips import Clip
+from hallucade.methods.base import Method, MethodConfig, diffusion_roles
+from hallucade.methods.distribution_matching import (
+    DistributionMatchingConfig,
+    Scored,
+    critic_loss,
+    distribution_matching_loss,
+)
+from hallucade.models.base import DiffusionModel, LatentClip, WorldModel
+from hallucade.rollout import rollout
+from hallucade.samplers.base import Sampler, seeded
+from hallucade.samplers.few_step import ExitSampler, FewStepSampler, few_steps
+from hallucade.shapes import Scalar
+from hallucade.tokenizers.base import Tokenizer
+
+
+@dataclass(frozen=True, kw_only=True)
+class SelfForcingConfig(MethodConfig):
+    """How the student plays, and who is updated when."""
+
+    networks: ClassVar[tuple[str, ...]] = ("teacher", "critic")
+
+    matching: DistributionMatchingConfig = field(default_factory=DistributionMatchingConfig)
+    prompt: int = 1  # real latents that each clip starts from
+    student_every: int = 5  # steps; the critic learns at every one
+    same_exit: bool = True  # all blocks of a clip end at the same step of the sampler
+    last_step_only: bool = False  # blocks end at the sampler's last step, never before
+    first_graded: int = 0  # blocks drawn before this one carry no gradients
+    critic_fresh_rollout: bool = False  # the critic sees another clip than the one that the student learnt from
+
+    def __post_init__(self) -> None:
+        for name in ("prompt", "student_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; use 1 or more")
+        if self.first_graded < 0:
+            raise ValueError(f"first_graded is {self.first_graded}; use 0 to grade every block, or more")
+
+    def build(
+        self, tokenizer: Tokenizer, networks: Mapping[str, WorldModel[Any]], sampler: Sampler[Any], seed: int
+    ) -> "SelfForcing":
+        """Build the method.
+
+        Raises:
+            ValueError: a network does not denoise, dreams other latents than the student, or the sampler takes none of
+                the few steps that self-forcing trains.
+        """
+        return SelfForcing(self, tokenizer, diffusion_roles(networks), few_steps(sampler), seed)
+
+
+class SelfForcing(Method):
+    """Roles "model", the student, and "critic"; the teacher is frozen."""
+
+    averaged = ("model",)
+
+    def __init__(
+        self,
+        config: SelfForcingConfig,
+        tokenizer: Tokenizer,
+        networks: Mapping[str, DiffusionModel[Any]],
+        sampler: FewStepSampler,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.config, self.sampler, self.seed = config, sampler, seed
+        self.tokenizer = tokenizer.requires_grad_(False).eval()
+        self.model, self.critic = networks["model"], networks["critic"]
+        self.teacher = networks["teacher"].requires_grad_(False).eval()
+        longest = max(network.lead for network in networks.values())
+        if config.prompt < longest or config.prompt % self.model.block:
+            raise ValueError(
+                f"prompt is {config.prompt} latents; the networks look back over {longest} at least and advance by "
+                f"{self.model.block}: use a multiple of {self.model.block}, {longest} or more"
+            )
+
+    def roles(self) -> dict[str, nn.Module]:
+        return {"model": self.model, "critic": self.critic}
+
+    def losses(self, batch: Clip, step: int) -> Iterator[tuple[str, Scalar]]:
+        generator = torch.Generator().manual_seed(batch.seed)
+        with torch.no_grad():
+            clip = LatentClip(self.tokenizer.encode(batch.frames), batch.actions)
+        student_learns = step % self.config.student_every == 0
+        with torch.set_grad_enabled(student_learns):
+            drawn = self._play(clip, step, generator)
+        if student_learns:
+            loss = distribution_matching_loss(self.teacher, self.critic, drawn, self.config.matching, generator)
+            self.metrics = {"student/spread": drawn.latents.detach().float().std()}
+            yield "model", loss
+            if self.config.critic_fresh_rollout:
+                with torch.no_grad():
+                    drawn = self._play(clip, step, generator)
+        self.metrics = {}
+        yield "critic", critic_loss(self.critic, drawn, self.config.matching, generator)
+
+    def _play(self, clip: LatentClip, step: int, generator: torch.Generator) -> Scored:
+        """Continue the clip's first latents under its actions, to its end."""
+        first, block, count = self.config.prompt, self.model.block, clip.latents.shape[1]
+        blocks = (count - first) // block
+        if blocks < 1:
+            raise ValueError(
+                f"clips of {count} latents hold no block of {block} after a prompt of {first}; lengthen them"
+            )
+        end = first + blocks * block
+        with torch.no_grad():
+            state = self.model.prefill(LatentClip(clip.latents[:, :first], clip.leading_to(1, first)))
+        seed = int(torch.randint(2**40, (), generator=generator))
+        sampler = ExitSampler(self.sampler, iter(self._exits(blocks, step)), self.config.first_graded)
+        actions = (clip.leading_to(i, i + block) for i in range(first, end, block))
+        drawn = list(rollout(self.model, sampler, state, actions, seeded(seed, len(clip.latents))))
+        latents = torch.cat([clip.latents[:, :first], *drawn], 1)
+        graded = (torch.arange(end, device=latents.device) >= first + block * self.config.first_graded).expand(
+            latents.shape[:2]
+        )
+        return Scored(latents, clip.leading_to(1, end), graded)
+
+    def _exits(self, blocks: int, step: int) -> list[int]:
+        """Draw where blocks end: of (seed, step) alone, so that all ranks make as many calls."""
+        steps = self.sampler.config.steps
+        if self.config.last_step_only:
+            return [steps - 1] * blocks
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
+        drawn = torch.randint(steps, (1 if self.config.same_exit else blocks,), generator=generator)
+        return [int(exit_) for exit_ in drawn.expand(blocks)]
