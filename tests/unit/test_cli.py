@@ -15,6 +15,7 @@ from hallucade.cli import COMMANDS, main, worlds
 from hallucade.evaluation.game_check.pong import PongCheckConfig
 from hallucade.recipes import demo as demo_module
 from hallucade.recipes.console import explain
+from hallucade.recipes.registry import RECIPES
 
 RECIPE = str(Path(tiny_recipe.__file__))
 
@@ -49,7 +50,9 @@ def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixtu
 
 def test_train_names_its_recipes(capsys: pytest.CaptureFixture[str]) -> None:
     assert exit_code("train") == 2
-    assert "pong_micro, pong, pong_toy_wm, unet_small" in capsys.readouterr().out
+    listed = capsys.readouterr().out
+    assert all(f"\n  {name} " in listed for name in RECIPES)
+    assert f"unet_small{' ' * 15}A U-Net over eight past frames" in listed
     assert exit_code("train", "--help") == 0
 
 

@@ -133,7 +133,7 @@ def test_a_recipe_of_package_classes_needs_its_file_no_more(tmp_path: Path) -> N
     [
         (
             "pnog",
-            r"unknown recipe .pnog.; known recipes: pong_micro, pong, pong_toy_wm, unet_small, or give a path",
+            r"unknown recipe .pnog.; known recipes: pong_micro, pong, .*unet_small, .*, or give a path",
         ),
         ("nowhere/mine.py", r"recipe file nowhere/mine\.py does not exist"),
         ("{path}:slow", r"has no recipe 'slow'; it defines mine, quick, wrong$"),

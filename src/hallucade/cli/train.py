@@ -60,7 +60,9 @@ def run_training(command: Train) -> None:
 def train(arguments: Sequence[str]) -> None:
     """Train a recipe on recorded play."""
     if not arguments or arguments[0].startswith("-"):
-        say(f"usage: hallucade train RECIPE [options]\nrecipes: {', '.join(RECIPES)}, or path/to/file.py[:function]")
+        say("usage: hallucade train RECIPE [options]\nrecipes, or path/to/file.py[:function] for your own:")
+        for name, recipe in RECIPES.items():
+            say(f"  {name:24} {str(recipe.__doc__).splitlines()[0]}")
         say("options of a recipe: hallucade train RECIPE --help")
         sys.exit(0 if list(arguments[:1]) in (["-h"], ["--help"]) else 2)
     recipe, *rest = arguments

@@ -33,6 +33,16 @@ RECIPES: dict[str, Recipe] = {
     "atari_pong_small": games2d.atari_pong_small,
     "atari_breakout_small": games2d.atari_breakout_small,
     "car_racing_small": games2d.car_racing_small,
+    "point_maze_nanowm": dino_wm.point_maze_nanowm,
+    "wall_nanowm": dino_wm.wall_nanowm,
+    "pusht_nanowm": dino_wm.pusht_nanowm,
+    "rope_nanowm": dino_wm.rope_nanowm,
+    "granular_nanowm": dino_wm.granular_nanowm,
+    "rt1_nanowm": robots.rt1_nanowm,
+    "csgo_nanowm": games3d.csgo_nanowm,
+    "doom_nanowm": games3d.doom_nanowm,
+    "doom_third_person_nanowm": games3d.doom_third_person_nanowm,
+    "crafter_nanowm": games2d.crafter_nanowm,
 }
 
 
