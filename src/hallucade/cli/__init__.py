@@ -45,6 +45,12 @@ COMMANDS = {
     "validate": Command("data", "validate", "Say what is wrong with a store, before a training is spent on it."),
     "train": Command("train", "train", "Train a recipe on recorded play.", parses=True),
     "evaluate": Command("worlds", "evaluate", "Judge a run against the true game.", parses=True),
+    "ablate": Command(
+        "ablate",
+        "ablate",
+        "Train a grid of a recipe's choices over seeds, and write a table of what is significant.",
+        parses=True,
+    ),
     "rollout": Command("worlds", "rollout", "Dream a video."),
     "plan": Command("plan", "plan", "Act in the true game by planning in a dream.", parses=True),
     "play": Command("worlds", "play", "Play a dream in the browser, beside the true game."),

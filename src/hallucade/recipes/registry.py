@@ -9,6 +9,7 @@ from pathlib import Path
 from hallucade.recipes import dino_wm, games2d, games3d, robots
 from hallucade.recipes.any_game import unet_small
 from hallucade.recipes.pong import pong, pong_micro, pong_toy_wm
+from hallucade.recipes.pong_ablation import pong_ablation
 from hallucade.recipes.run_config import RunConfig
 from hallucade.samplers import ddim as ddim  # a run folder may name their configs
 from hallucade.samplers import guided as guided
@@ -19,6 +20,7 @@ RECIPES: dict[str, Recipe] = {
     "pong_micro": pong_micro,
     "pong": pong,
     "pong_toy_wm": pong_toy_wm,
+    "pong_ablation": pong_ablation,
     "unet_small": unet_small,
     "point_maze_small": dino_wm.point_maze_small,
     "wall_small": dino_wm.wall_small,

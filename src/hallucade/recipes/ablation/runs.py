@@ -1,0 +1,164 @@
+"""One run of an ablation: train, judge, write down. A run that diverges or fails is a row of the table, not the end."""
+
+import hashlib
+import json
+import math
+import traceback
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal
+
+import hallucade
+from hallucade.config import Config
+from hallucade.data.mixture import Mixture
+from hallucade.data.store import EpisodeStore
+from hallucade.evaluation.evaluate import PONG, evaluate
+from hallucade.evaluation.game_check.pong import PongCheckConfig
+from hallucade.evaluation.page import write_whole
+from hallucade.evaluation.recorded_clips import ClipCheckConfig
+from hallucade.evaluation.report import write_report
+from hallucade.evaluation.result import Evaluation
+from hallucade.recipes.ablation.cost import training_seconds
+from hallucade.recipes.ablation.grid import Arm
+from hallucade.recipes.console import explain
+from hallucade.recipes.load import load, run_facts
+from hallucade.recipes.run_config import RunConfig, Source
+from hallucade.recipes.train import check_same_run, train
+from hallucade.rollout import World
+from hallucade.training.provenance import provenance
+from hallucade.training.trainer import TrainingDivergedError
+
+RECORD, TRACEBACK = "ablation_run.json", "error.txt"
+NOT_IN_A_RUN = ("cli", "play", "recipes/ablation")  # rooms whose code changes no run
+Store = EpisodeStore | Mixture
+
+
+@dataclass(frozen=True, kw_only=True)
+class JudgeConfig(Config):
+    """How every run is judged: by the game where a simulator knows it, and otherwise by the store's held-out clips."""
+
+    pong: PongCheckConfig = field(
+        default_factory=lambda: PongCheckConfig(
+            rollouts=64, horizon=64, response_rollouts=32, survival_rollouts=8, survival_frames=250
+        )
+    )
+    clips: ClipCheckConfig = field(default_factory=ClipCheckConfig)
+    recorded: bool = False  # by held-out clips too where a simulator knows the game
+
+    def judge(self, world: World, store: Store) -> Evaluation:
+        """Evaluate a trained world."""
+        by_clips = isinstance(store, EpisodeStore) and (self.recorded or world.game != PONG)
+        return evaluate(world, store if by_clips else None, pong=self.pong, clips=self.clips)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRecord(Config):
+    """What became of a run; beside its checkpoints."""
+
+    state: Literal["started", "finished", "diverged", "failed"]
+    config: RunConfig
+    judge: JudgeConfig
+    code: str  # fingerprint
+    commit: str | None
+    reason: str = ""  # why it diverged or failed
+    seconds: float = 0.0  # of training steps
+    metrics: dict[str, float] = field(default_factory=dict[str, float])
+
+
+@dataclass(frozen=True)
+class Job:
+    """One arm with one seed, and where its run lies."""
+
+    arm: Arm
+    seed: int
+    folder: Path
+
+    @property
+    def config(self) -> RunConfig:
+        """The run to train."""
+        return self.arm.seeded(self.seed)
+
+    def record(self) -> RunRecord | None:
+        """Return what became of it so far, None if it was never started.
+
+        Raises:
+            ValueError: the file is damaged or of another version.
+        """
+        path = self.folder / RECORD
+        if not path.is_file():
+            return None
+        try:
+            return RunRecord.from_json(json.loads(path.read_text(encoding="utf-8")))
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}; remove that run's folder to train it again") from error
+
+
+def perform(job: Job, store: Store, judge: JudgeConfig, *, progress: bool = False) -> RunRecord | None:
+    """Bring a run to its end: train what is missing, judge what was not judged so.
+
+    A finished or diverged run stays; one that failed is tried again, from its newest checkpoint.
+
+    Returns:
+        What became of it; None if the user wants to stop.
+    """
+    before = job.record()
+    if before is not None and (before.state == "diverged" or (before.state == "finished" and before.judge == judge)):
+        return before
+    config = replace(job.config, source=Source.of(store))
+    record = RunRecord(state="started", config=config, judge=judge, code=code_of_runs(), commit=provenance()["commit"])
+    job.folder.mkdir(parents=True, exist_ok=True)
+    _write(job, record)
+    try:
+        if before is None or before.state != "finished":
+            reason = train(job.config, store, job.folder, resume=True, progress=progress).reason
+            if reason != "finished":
+                return None if reason == "interrupted" else record
+        metrics = _judged(job, store, judge)
+        record = replace(record, state="finished", seconds=training_seconds(job.folder, config), metrics=metrics)
+    except TrainingDivergedError as error:
+        record = replace(record, state="diverged", reason=str(error))
+    except Exception as error:  # whatever it is: hours of other runs do not end with it
+        (job.folder / TRACEBACK).write_text(traceback.format_exc(), encoding="utf-8")
+        record = replace(record, state="failed", reason=explain(error))
+    _write(job, record)
+    return record
+
+
+def check_jobs(jobs: Iterable[Job], store: Store, *, other_code: bool = False) -> None:
+    """Refuse folders that hold runs of another config, other data or other code.
+
+    Raises:
+        ValueError: names the run and what differs.
+    """
+    code = code_of_runs()
+    for job in jobs:
+        if (record := job.record()) is None:
+            continue
+        check_same_run(replace(job.config, source=Source.of(store)), job.folder)
+        if record.code != code and not other_code:
+            raise ValueError(
+                f"{job.folder} was run by other code (commit {record.commit}); choose another --out, go back to that "
+                "code, or add --other-code to put both into one table"
+            )
+
+
+def code_of_runs() -> str:
+    """Return a fingerprint of all code of this package that can change a run."""
+    root = Path(hallucade.__file__).parent
+    digest = hashlib.sha256()
+    for path in sorted(root.rglob("*.py")):
+        name = path.relative_to(root).as_posix()
+        if not name.startswith(tuple(f"{room}/" for room in NOT_IN_A_RUN)):
+            digest.update(f"{name}\0".encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+def _judged(job: Job, store: Store, judge: JudgeConfig) -> dict[str, float]:
+    evaluation = judge.judge(load(job.folder), store)
+    write_report(job.folder, evaluation, run_facts(job.folder))
+    return {name: float(value) for name, value in evaluation.metrics.items() if math.isfinite(value)}
+
+
+def _write(job: Job, record: RunRecord) -> None:
+    write_whole(job.folder / RECORD, json.dumps(record.to_json(), indent=2) + "\n")
