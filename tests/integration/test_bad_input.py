@@ -152,7 +152,7 @@ def test_two_at_once(desk: Path, refused) -> None:
     run.release()
     main(["train", RECIPE, *more])
     with StoreWriter(desk / "store24"):
-        assert "another process is writing to this store" in refused(
+        assert "another process is writing to it" in refused(
             "record", "pong", "--out", "store24", "--frames", "5000", "--episode-length", "120", "--resume"
         )
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from dot_game import H, W, append_forever, dot_manifest, random_episode, write_store
 
-from hallucade.data import column, writer
+from hallucade.data import column, column_writer
 from hallucade.data.episode import Episode
 from hallucade.data.journal import JOURNAL, journal_lines, read_journal
 from hallucade.data.manifest import StoreError, load_manifest, save_manifest, split_of
@@ -144,7 +144,7 @@ def test_missing_and_foreign_folders_are_named(path: Path, tmp_path: Path) -> No
     with pytest.raises(StoreError, match="no such folder"):
         StoreWriter(path)
     assert not path.exists()
-    with pytest.raises(StoreError, match=r"no episode store: it has no manifest\.json"):
+    with pytest.raises(StoreError, match=r"not an episode store: it has no manifest\.json"):
         EpisodeStore(tmp_path)
     (tmp_path / "manifest.json").write_text('{"name": "a web page"}')
     with pytest.raises(StoreError, match="not of an episode store"):
@@ -279,7 +279,7 @@ class Disk:
             self.halfway(self.writes)
             real(file, view[len(view) // 2 :])
 
-        monkeypatch.setattr(writer, "write_all", write_all)
+        monkeypatch.setattr(column_writer, "write_all", write_all)
 
 
 def test_killed_at_any_write_the_store_is_whole_and_resumes_to_the_same_bytes(

@@ -6,25 +6,26 @@ would have seen. Within an epoch every window of the split comes exactly once, i
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Float32, Int64, UInt8
+from jaxtyping import Float32, Int64, Shaped
 
 from hallucade.actions import ActionSpace
 from hallucade.data.balance import GROUPS, Balance, group_labels, group_members, group_sizes
 from hallucade.data.focus import Focus, focused_windows
 from hallucade.data.lanes import Lane, Lanes, Population, fraction
+from hallucade.data.latent_cache import LatentCache
 from hallucade.data.mixture import Blend, Mixture
 from hallucade.data.store import EpisodeStore
 from hallucade.data.verified import DamageError
 from hallucade.data.windows import DamagePolicy, Windows
 from hallucade.games.counter_random import random_bits
-from hallucade.shapes import Actions, Frames
+from hallucade.shapes import Actions, Frames, Latents
 
 
 @dataclass(frozen=True)
@@ -35,10 +36,11 @@ class Clip:
     resume is exact without saving a generator.
     """
 
-    frames: Frames
+    frames: Frames  # of no pixels, b t 0 0 3, where latents are given in their place
     actions: Actions
     seed: int = 0
     skipped: int = 0  # windows that stand in for damaged ones
+    latents: Latents | None = None  # what the tokenizer makes of the frames, from a `LatentCache`
 
     def split(self, parts: int) -> "tuple[Clip, ...]":
         """Cut the batch into equal microbatches, each with a seed of its own.
@@ -49,8 +51,12 @@ class Clip:
         batch = len(self.frames)
         if parts < 1 or batch % parts:
             raise ValueError(f"a batch of {batch} windows cannot be cut into {parts} equal parts; choose a divisor")
-        pieces = zip(self.frames.chunk(parts), self.actions.chunk(parts), strict=True)
-        return tuple(Clip(frames, actions, _seed(self.seed, part)) for part, (frames, actions) in enumerate(pieces))
+        latents = [None] * parts if self.latents is None else self.latents.chunk(parts)
+        pieces = zip(self.frames.chunk(parts), self.actions.chunk(parts), latents, strict=True)
+        return tuple(
+            Clip(frames, actions, _seed(self.seed, part), latents=latents)
+            for part, (frames, actions, latents) in enumerate(pieces)
+        )
 
 
 @runtime_checkable
@@ -75,9 +81,11 @@ class ClipWindows:
         focus: what to see more of than its share of the play.
         balance: how much to see of each kind of action.
         damage: whether a window that touches damaged bytes is an error, or another one of its kind stands in for it.
+        latents: one cache a store; clips then hold its latents and no pixels. The windows are the same.
 
     Raises:
-        ValueError: no episode of the split is long enough, or the focus or the balance finds no window.
+        ValueError: no episode of the split is long enough, the focus or the balance finds no window, or a cache is of
+            another store.
         DamageError: a state or an action that tells which windows to see is damaged.
     """
 
@@ -93,14 +101,15 @@ class ClipWindows:
         focus: Focus | None = None,
         balance: Balance | None = None,
         damage: DamagePolicy = "raise",
+        latents: Sequence[LatentCache] = (),
     ) -> None:
         if frames < 2 or batch < 1:
             raise ValueError(f"windows of {frames} frames in batches of {batch}; use at least 2 frames and 1 window")
         self.store, self.actions = store, actions
         self.frames, self.batch, self.seed, self.split = frames, batch, seed, split
-        self.focus, self.balance, self.damage = focus, balance, damage
+        self.focus, self.balance, self.damage, self.latents = focus, balance, damage, tuple(latents)
         mixture = store if isinstance(store, Mixture) else Mixture([store], [1])
-        self.windows = Windows(mixture.stores, frames, split, damage)
+        self.windows = Windows(mixture.stores, frames, split, damage, self.latents)
         lanes = [lane for number, blend in enumerate(mixture.blends) for lane in self._lanes_of(blend, number)]
         self._lanes = Lanes(lanes, batch)
 
@@ -112,6 +121,7 @@ class ClipWindows:
         """Sixteen hex digits that change when any batch would."""
         shape = [self.store.fingerprint, self.frames, self.batch, self.seed, self.split]
         choices = [None if choice is None else choice.to_json() for choice in (self.focus, self.balance)]
+        choices += [cache.fingerprint for cache in self.latents]
         return hashlib.sha256(json.dumps([*shape, *choices]).encode()).hexdigest()[:16]
 
     def ids_at(self, step: int) -> Int64[np.ndarray, "b"]:
@@ -128,13 +138,16 @@ class ClipWindows:
         if self.batch % world:
             raise ValueError(f"a batch of {self.batch} windows cannot be shared by {world} ranks; choose a multiple")
         share = self.batch // world
-        frames, rows, skipped = self._gather(self.ids_at(step)[rank * share : (rank + 1) * share], step, rank * share)
-        features = self.actions.encode(torch.from_numpy(rows))
-        return Clip(torch.from_numpy(frames), features, _seed(self.seed, step, rank), skipped)
+        found, rows, skipped = self._gather(self.ids_at(step)[rank * share : (rank + 1) * share], step, rank * share)
+        features, seed = self.actions.encode(torch.from_numpy(rows)), _seed(self.seed, step, rank)
+        if not self.latents:
+            return Clip(torch.from_numpy(found), features, seed, skipped)
+        unseen = torch.empty((*found.shape[:2], 0, 0, 3), dtype=torch.uint8)
+        return Clip(unseen, features, seed, skipped, torch.from_numpy(found).float())
 
     def _gather(
         self, ids: Int64[np.ndarray, "b"], step: int, first: int
-    ) -> tuple[UInt8[np.ndarray, "b t h w 3"], Float32[np.ndarray, "b n c"], int]:
+    ) -> tuple[Shaped[np.ndarray, "b t ..."], Float32[np.ndarray, "b n c"], int]:
         """Read the slots of a batch from `first` on; say how many windows stand in for damaged ones.
 
         What stands in depends on the seed, the step, the slot and what is damaged, and on nothing else.

@@ -1,6 +1,7 @@
 """Who reads the episodes of a source: this process, several of this machine, or a cluster (see `ray_executor`).
 
-All of them give episodes back in the order in which they were asked for, so that it does not matter who reads.
+All of them give episodes back in the order in which they were asked for, so that it does not matter who reads. This
+process and its kin work for anybody: what reads is any function that can travel, of any name.
 """
 
 import contextlib
@@ -10,18 +11,20 @@ import signal
 import sys
 import threading
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
 from multiprocessing.connection import Connection, wait
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
 from hallucade.data.conversion import Conversion, ConversionConfig, Converted
 from hallucade.data.source import EpisodeSource, SourceConfig, SourceError
 
+N = TypeVar("N")  # the name of an episode
+T = TypeVar("T")  # what is read of it
 AHEAD = 2  # episodes a worker that are read before they are needed
 
 
@@ -80,7 +83,14 @@ class Executor(Protocol):
     def __call__(self, reader: Reader, names: Iterable[str]) -> Iterator[Read | Refused]: ...
 
 
-def serial(reader: Reader, names: Iterable[str]) -> Iterator[Read | Refused]:
+@runtime_checkable
+class AnyExecutor(Protocol):
+    """Calls any function that can travel to other processes, on many names, in their order."""
+
+    def __call__(self, reader: Callable[[N], T], names: Iterable[N], /) -> Iterator[T]: ...
+
+
+def serial(reader: Callable[[N], T], names: Iterable[N]) -> Iterator[T]:
     """Read in this process."""
     return map(reader, names)
 
@@ -95,12 +105,12 @@ class Processes:
 
     workers: int
 
-    def __call__(self, reader: Reader, names: Iterable[str]) -> Iterator[Read | Refused]:
+    def __call__(self, reader: Callable[[N], T], names: Iterable[N]) -> Iterator[T]:
         context = multiprocessing.get_context("spawn")  # a fork of a process with threads may hang
         leash, held = context.Pipe(duplex=False)
         pool = ProcessPoolExecutor(self.workers, context, _start_worker, (reader, leash))
         left = iter(names)
-        running: deque[Future[Read | Refused]] = deque()
+        running: deque[Future[T]] = deque()
 
         def ask(episodes: int) -> None:
             with deaf_children():
@@ -122,7 +132,7 @@ class Processes:
             leash.close()
 
 
-def executor_of(workers: int | None, episodes: int) -> Executor:
+def executor_of(workers: int | None, episodes: int) -> "AnyExecutor":
     """Return the executor for a number of workers; None is one a core, at most one an episode.
 
     Raises:
@@ -134,19 +144,19 @@ def executor_of(workers: int | None, episodes: int) -> Executor:
     return serial if wanted <= 1 else Processes(wanted)
 
 
-class Worker:
+class Worker(Generic[N, T]):
     """What a worker process does: it reads, and ends in the midst of that when its parent lets go of the leash.
 
     While an answer is on its way a worker does not end, as the parent would wait for the rest of it for ever; when the
     parent is dead it does.
     """
 
-    def __init__(self, reader: Reader, leash: Connection) -> None:
+    def __init__(self, reader: Callable[[N], T], leash: Connection) -> None:
         self._reader, self._leash = reader, leash
         self._lock, self._reading, self._let_go = threading.Lock(), False, False
         threading.Thread(target=self._watch, daemon=True).start()
 
-    def __call__(self, name: str) -> Read | Refused:
+    def __call__(self, name: N) -> T:
         self._begin_or_end(reading=True)
         try:
             return self._reader(name)
@@ -173,16 +183,16 @@ class Worker:
             os._exit(1)
 
 
-_worker: Worker | None = None  # of this process
+_worker: Worker[Any, Any] | None = None  # of this process
 
 
-def _start_worker(reader: Reader, leash: Connection) -> None:
+def _start_worker(reader: Callable[[Any], Any], leash: Connection) -> None:
     global _worker
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _worker = Worker(reader, leash)
 
 
-def _work(name: str) -> Read | Refused:
+def _work(name: Any) -> Any:
     assert _worker is not None
     return _worker(name)
 

@@ -11,15 +11,13 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, ClassVar, Literal, TypeVar, cast
 
 import numpy as np
 
 from hallucade.actions import ActionSpace
 from hallucade.config import Config
 
-FORMAT = "hallucade-episodes"
-VERSION = 1
 MANIFEST = "manifest.json"
 SEAL = "crc32"  # key of the checksum over everything else in a sealed JSON object
 
@@ -70,13 +68,38 @@ class StoreColumn(Config):
         return cls(name=name, dtype=dtype, shape=column.shape[1:], per=per)
 
 
+class FolderManifest(Config):
+    """What every folder of column files says of itself; which fields that are is the subclass's choice."""
+
+    format: ClassVar[str]
+    version: ClassVar[int] = 1  # the newest that can be read
+    what: ClassVar[str]  # the folder, in words, with its article
+    remedy: ClassVar[str]  # how to make one
+
+    columns: tuple[StoreColumn, ...]
+    shard_bytes: int  # a shard is full when its files together reach this size
+    notes: tuple[str, ...]  # on the folder as a whole
+    closed_episodes: int  # episodes when a writer last closed: fewer in the journal means that it was cut
+
+    def column(self, name: str) -> StoreColumn:
+        """Return the column of this name; KeyError if there is none."""
+        return {column.name: column for column in self.columns}[name]
+
+
+M = TypeVar("M", bound=FolderManifest)
+
+
 @dataclass(frozen=True, kw_only=True)
-class StoreManifest(Config):
+class StoreManifest(FolderManifest):
     """Everything about a store but its episodes.
 
     Raises:
         ValueError: columns that no episode can have, or a share outside [0, 0.5].
     """
+
+    format: ClassVar[str] = "hallucade-episodes"
+    what: ClassVar[str] = "an episode store"
+    remedy: ClassVar[str] = "record one with `hallucade record`"
 
     actions: ActionSpace
     columns: tuple[StoreColumn, ...]  # frames and actions always
@@ -112,10 +135,6 @@ class StoreManifest(Config):
         height, width, _ = self.column("frames").shape
         return height, width
 
-    def column(self, name: str) -> StoreColumn:
-        """Return the column of this name; KeyError if there is none."""
-        return {column.name: column for column in self.columns}[name]
-
     def closed_at(self, episodes: int) -> "StoreManifest":
         """Return the manifest of a store that was closed holding `episodes`."""
         return replace(self, closed_episodes=episodes)
@@ -144,9 +163,9 @@ def split_of(index: int, validation_share: float) -> str:
     return "validation" if index >= 1 and before != after else "train"
 
 
-def save_manifest(path: Path, manifest: StoreManifest) -> None:
+def save_manifest(path: Path, manifest: FolderManifest) -> None:
     """Write ``manifest.json`` in `path` so that at any moment either the old or the new one is there."""
-    content = {"format": FORMAT, "version": VERSION, **manifest.to_json()}
+    content = {"format": manifest.format, "version": manifest.version, **manifest.to_json()}
     text = json.dumps({**content, SEAL: _seal(content)}, indent=1)
     temporary = path / f"{MANIFEST}.tmp"
     with temporary.open("w", encoding="utf-8") as file:
@@ -158,26 +177,31 @@ def save_manifest(path: Path, manifest: StoreManifest) -> None:
 
 
 def load_manifest(path: Path) -> StoreManifest:
+    """Read and check ``manifest.json`` of the store in `path`; see `read_manifest`."""
+    return read_manifest(path, StoreManifest)
+
+
+def read_manifest(path: Path, kind: type[M]) -> M:
     """Read and check ``manifest.json`` in `path`.
 
     Raises:
-        StoreError: there is none, or it is foreign, of a newer format, or damaged.
+        StoreError: there is none, or it is of another kind, of a newer format, or damaged.
     """
-    content = _read_json(path)
-    if content.pop("format", None) != FORMAT:
-        raise StoreError(path, f"{MANIFEST} is not of an episode store", "give the folder of a store, or import it")
+    content = _read_json(path, kind)
+    if content.pop("format", None) != kind.format:
+        raise StoreError(path, f"{MANIFEST} is not of {kind.what}", f"give the folder of one, or {kind.remedy}")
     version = content.get("version")
-    if not isinstance(version, int) or version > VERSION:
-        what = f"{MANIFEST} names format version {version}, this hallucade reads up to {VERSION}"
+    if not isinstance(version, int) or version > kind.version:
+        what = f"{MANIFEST} names format version {version}, this hallucade reads up to {kind.version}"
         raise StoreError(path, what, "upgrade hallucade, or restore the file from a copy if it is damaged")
     seal = content.pop(SEAL, None)
-    if seal != _seal({"format": FORMAT, **content}):
+    if seal != _seal({"format": kind.format, **content}):
         raise StoreError(path, f"{MANIFEST} is damaged: its checksum differs", "restore it from a copy")
     content.pop("version")
     try:
-        return StoreManifest.from_json(content)
+        return kind.from_json(content)
     except ValueError as error:
-        raise StoreError(path, f"{MANIFEST} is not usable: {error}", "record or import the store again") from error
+        raise StoreError(path, f"{MANIFEST} is not usable: {error}", f"make the folder again: {kind.remedy}") from error
 
 
 def sync_folder(path: Path) -> None:
@@ -190,13 +214,15 @@ def sync_folder(path: Path) -> None:
             os.close(handle)
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def _read_json(path: Path, kind: type[FolderManifest]) -> dict[str, Any]:
     if not path.is_dir():
-        raise StoreError(path, "there is no such folder", "record one with `hallucade record`")
+        if path.exists():
+            raise StoreError(path, "this is a file", f"give the folder of {kind.what}")
+        raise StoreError(path, "there is no such folder", kind.remedy)
     try:
         content = json.loads((path / MANIFEST).read_bytes())
     except FileNotFoundError:
-        raise StoreError(path, f"this is no episode store: it has no {MANIFEST}", "give the folder of one") from None
+        raise StoreError(path, f"this is not {kind.what}: it has no {MANIFEST}", "give the folder of one") from None
     except OSError as error:
         raise StoreError(path, f"cannot read {MANIFEST} ({error.strerror})", "check its permissions") from error
     except ValueError as error:

@@ -4,8 +4,9 @@ from collections.abc import Iterator, Sequence
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float32, Int64, UInt8
+from jaxtyping import Float32, Int64, Shaped
 
+from hallucade.data.latent_cache import LatentCache, caches_of
 from hallucade.data.store import EpisodeStore
 from hallucade.data.verified import DamageError
 
@@ -20,17 +21,24 @@ class Windows:
         frames: t, frames in a window, joined by t - 1 actions.
         split: "train" or "validation".
         damage: whether `columns` raises at a damaged episode or leaves it out; `gather` always raises.
+        latents: one cache a store, whose latents are read in place of frames.
 
     Raises:
-        ValueError: a store has no such window.
+        ValueError: a store has no such window, or the caches are of other stores.
     """
 
     def __init__(
-        self, stores: Sequence[EpisodeStore], frames: int, split: str = "train", damage: DamagePolicy = "raise"
+        self,
+        stores: Sequence[EpisodeStore],
+        frames: int,
+        split: str = "train",
+        damage: DamagePolicy = "raise",
+        latents: Sequence[LatentCache] = (),
     ) -> None:
         if frames < 2:
             raise ValueError(f"windows of {frames} frames; use at least 2")
         self.stores, self.frames, self.split, self.damage = tuple(stores), frames, split, damage
+        self._caches = caches_of(stores, latents) if latents else ()
         places: list[tuple[int, int]] = []  # number of the store, of the episode in it
         legal: list[int] = []
         ranges: list[range] = []
@@ -67,22 +75,24 @@ class Windows:
                 continue
             yield range(int(self._starts[place]), int(self._ends[place])), rows
 
-    def gather(
-        self, ids: Int64[np.ndarray, "b"]
-    ) -> tuple[UInt8[np.ndarray, "b t h w 3"], Float32[np.ndarray, "b n c"]]:
-        """Copy windows out of the stores: frames and raw action rows.
+    def gather(self, ids: Int64[np.ndarray, "b"]) -> tuple[Shaped[np.ndarray, "b t ..."], Float32[np.ndarray, "b n c"]]:
+        """Copy windows out of the stores: frames, or their latents where there are caches, and raw action rows.
 
         Raises:
             DamageError: one of them touches bytes that are not what was recorded.
         """
-        frames = np.empty((len(ids), self.frames, *self.stores[0].frame_size, 3), np.uint8)
+        column = self._caches[0].column if self._caches else self.stores[0].manifest.column("frames")
+        frames = np.empty((len(ids), self.frames, *column.shape), column.dtype)
         rows = np.empty((len(ids), self.frames - 1, self.stores[0].actions.size), np.float32)
         episodes = np.searchsorted(self._ends, ids, side="right")
         starts, places = ids - self._starts[episodes], self._places[episodes]
-        for number in np.unique(places[:, 0]).tolist():
+        numbers: list[int] = np.unique(places[:, 0]).tolist()
+        for number in numbers:
             mine = np.flatnonzero(places[:, 0] == number)
-            for name, out in (("actions", rows), ("frames", frames)):
-                self.stores[number].verified(name).read(out, mine, places[mine, 1], starts[mine])
+            store = self.stores[number]
+            pictures = self._caches[number].verified if self._caches else store.verified("frames")
+            for reader, out in ((store.verified("actions"), rows), (pictures, frames)):
+                reader.read(out, mine, places[mine, 1], starts[mine])
         return frames, rows
 
 

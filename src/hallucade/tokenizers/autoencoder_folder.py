@@ -111,6 +111,19 @@ class AutoencoderFolder:
         """Pixels a side of each latent."""
         return 2 ** (len(self._config[self.kind.widths]) - 1)
 
+    def latent_shape(self, height: int, width: int) -> tuple[int, ...]:
+        """Return channels, rows and columns of the latent of a frame.
+
+        Raises:
+            ValueError: frames that the autoencoder cannot halve often enough.
+        """
+        if height % self.factor or width % self.factor:
+            raise ValueError(
+                f"frames are {height}x{width} pixels and this autoencoder needs multiples of {self.factor}; "
+                "import or record them at such a size (--size HEIGHT WIDTH)"
+            )
+        return (self.facts.latent_channels, height // self.factor, width // self.factor)
+
     @cached_property
     def fingerprint(self) -> str:
         """Sixteen hex digits that change with the config or any weight; not with the folder or the packing."""

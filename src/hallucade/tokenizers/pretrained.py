@@ -53,6 +53,10 @@ class PretrainedTokenizerConfig(TokenizerConfig):
         if not (folder / KEPT).is_dir():
             self._find().copy_to(folder / KEPT)
 
+    def latent_shape(self, height: int, width: int) -> tuple[int, ...]:
+        """Return the shape of one latent, without reading the weights; see `PretrainedTokenizer.latent_shape`."""
+        return find_autoencoder(self.path).latent_shape(height, width)
+
     def _find(self) -> AutoencoderFolder:
         found = find_autoencoder(self.path)
         if self.fingerprint is not None:
@@ -78,25 +82,14 @@ class PretrainedTokenizer(Tokenizer):
         super().__init__()
         self.autoencoder: Any = folder.load(DTYPES[precision])
         self.fingerprint = folder.fingerprint
-        self._latents, self._facts, self._factor = folder.kind.latents, folder.facts, folder.factor
-        self._dtype, self._chunk = DTYPES[precision], chunk
-        for name, values in (("shift", self._facts.shift), ("scale", self._facts.scale)):
+        self._folder, self._dtype, self._chunk = folder, DTYPES[precision], chunk
+        for name, values in (("shift", folder.facts.shift), ("scale", folder.facts.scale)):
             self.register_buffer(name, torch.tensor(values)[:, None, None], persistent=False)
         self.register_state_dict_post_hook(_leave_out)
         self.register_load_state_dict_post_hook(_expect_none)
 
     def latent_shape(self, height: int, width: int) -> tuple[int, ...]:
-        """Return the shape of one latent.
-
-        Raises:
-            ValueError: frames that the autoencoder cannot halve often enough.
-        """
-        if height % self._factor or width % self._factor:
-            raise ValueError(
-                f"frames are {height}x{width} pixels and this autoencoder needs multiples of {self._factor}; "
-                "import or record them at such a size (--size HEIGHT WIDTH)"
-            )
-        return (self._facts.latent_channels, height // self._factor, width // self._factor)
+        return self._folder.latent_shape(height, width)
 
     @torch.no_grad()
     def encode(self, frames: Frames) -> Float[Tensor, "b t c lh lw"]:
@@ -114,7 +107,7 @@ class PretrainedTokenizer(Tokenizer):
     def _encode(self, frames: UInt8[Tensor, "n h w 3"]) -> Float[Tensor, "n c lh lw"]:
         pixels = frames.movedim(-1, 1).float().div_(127.5).sub_(1)
         with torch.autocast(frames.device.type, enabled=False):  # a trainer's precision is not the autoencoder's
-            raw = self._latents(self.autoencoder.encode(pixels.to(self._dtype)))
+            raw = self._folder.kind.latents(self.autoencoder.encode(pixels.to(self._dtype)))
         return (raw.float() - self.shift) * self.scale
 
     def _decode(self, latents: Float[Tensor, "n c lh lw"]) -> UInt8[Tensor, "n h w 3"]:
