@@ -28,6 +28,9 @@ STATE_NAMES = (
 REACH = 110.0  # from the block's centre to where a push begins
 SPEED = 25.0  # units a frame that the scripted target moves
 STEP = 30.0  # units that a relative target may lie from the finger, on either axis
+NEAR_SIDE = 0.8  # share of its pushes that the relative player begins on a side that it is near to
+ASIDE = 25.0  # units by which it misses the block's middle, deviation: what turns the block
+UNSTEADY = 0.15  # of its hand, deviation as a share of how far it reaches
 PULL = 0.41  # share of that way that a spring at 10 Hz goes in a step, once the finger moves
 
 PUSHT_ACTIONS = ActionSpace(
@@ -85,7 +88,7 @@ class Pusher:
         agent, block = state[:2], state[4:6]
         self._target = agent.copy() if self._target is None else self._target
         if not self._route:
-            self._route = _push(agent, block, rng)
+            self._route = _push(agent, block, _turn_anywhere(agent, block, rng), rng)
         way = self._route[0] - self._target
         distance = float(np.hypot(*way))
         self._target = self._target + way * min(1, SPEED / max(distance, 1e-9))
@@ -99,6 +102,8 @@ class RelativePusher:
 
     def __init__(self, actions: ActionSpace) -> None:
         self._reach = actions.axes[0].high
+        self._stride = PULL * self._reach  # units that the finger goes in a frame, at most
+        self._given = 2 + int(4 * REACH / self._stride)  # frames for each corner
         self._route: list[Point] = []
         self._patience = 0
 
@@ -107,27 +112,35 @@ class RelativePusher:
     ) -> ActionRow:
         assert state is not None
         agent, block = state[:2], state[4:6]
-        stride = PULL * self._reach  # units that the finger goes in a frame
         if not self._route:
-            turn = rng.normal(0, 1) if rng.random() < 0.8 else rng.uniform(-np.pi, np.pi)
-            aside = rng.normal(0, 25, 2)
-            self._route = [corner + aside for corner in _push(agent, block, rng, turn)]
-            self._patience = 2 + int(4 * REACH / stride)
+            near = rng.random() < NEAR_SIDE
+            turn = float(rng.normal(0, 1) if near else rng.uniform(-np.pi, np.pi))
+            aside = rng.normal(0, ASIDE, 2)
+            self._route = [corner + aside for corner in _push(agent, block, turn, rng)]
+            self._patience = self._given
         way = self._route[0] - agent
         self._patience -= 1
-        if np.abs(way).max() <= stride or self._patience < 0:
+        if np.abs(way).max() <= self._stride or self._patience < 0:  # walls and the block stand in the way of some
             self._route.pop(0)
-            self._patience = 2 + int(4 * REACH / stride)
-        row = way / PULL + rng.normal(0, 0.15 * self._reach, 2)
+            self._patience = self._given
+        row = way / PULL + rng.normal(0, UNSTEADY * self._reach, 2)
         inside = np.clip(agent + PULL * row, 20, SIDE - 20) - agent
         return np.clip(inside / PULL, -self._reach, self._reach).astype(np.float32)
 
 
-def _push(agent: Point, block: Point, rng: np.random.Generator, turn: float | None = None) -> list[Point]:
-    """Return the corners of a way around the block, by `turn` or to a random side of it, and through it."""
-    here = np.arctan2(*(agent - block)[::-1])
-    if turn is None:
-        turn = (rng.uniform(-np.pi, np.pi) - here + np.pi) % (2 * np.pi) - np.pi
+def _side(agent: Point, block: Point) -> float:
+    """Return on which side of the block the finger is, in radians."""
+    return float(np.arctan2(agent[1] - block[1], agent[0] - block[0]))
+
+
+def _turn_anywhere(agent: Point, block: Point, rng: np.random.Generator) -> float:
+    """Return the short way around the block to a random side of it."""
+    return (float(rng.uniform(-np.pi, np.pi)) - _side(agent, block) + np.pi) % (2 * np.pi) - np.pi
+
+
+def _push(agent: Point, block: Point, turn: float, rng: np.random.Generator) -> list[Point]:
+    """Return the corners of a way around the block, by `turn`, and through it."""
+    here = _side(agent, block)
     angles = here + turn * np.linspace(0, 1, 5)
     around = [block + REACH * np.array([np.cos(a), np.sin(a)]) for a in angles]
     through = block - (around[-1] - block) * rng.uniform(-0.2, 0.8)

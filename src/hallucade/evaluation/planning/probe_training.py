@@ -128,13 +128,13 @@ def _drawn(
     store: EpisodeStore, split: str, config: StateProbeConfig, rng: np.random.Generator, count: int, batch: int
 ) -> Iterator[tuple[UInt8[np.ndarray, "n h w 3"], Float64[np.ndarray, "n c"]]]:
     """Yield frames of a split, all but the first of each episode equally likely, with what is to be read off them."""
-    episodes = np.array([i for i in store.indices(split) if store.episodes[i].frames > 1])
-    ends = np.cumsum([store.episodes[i].frames - 1 for i in episodes])
+    episodes = [i for i in store.indices(split) if store.episodes[i].frames > 1]
+    ends = np.cumsum(np.array([store.episodes[i].frames - 1 for i in episodes], np.int64))
     for start in range(0, count, batch):
         numbers = rng.integers(0, ends[-1], min(batch, count - start))
         owners = np.searchsorted(ends, numbers, side="right")
-        places = numbers - np.concatenate([[0], ends])[owners]
-        drawn = [_read(store, int(episodes[e]), int(p), config) for e, p in zip(owners, places, strict=True)]
+        places = numbers - np.concatenate([np.zeros(1, np.int64), ends])[owners]
+        drawn = [_read(store, episodes[int(e)], int(p), config) for e, p in zip(owners, places, strict=True)]
         yield np.stack([frame for frame, _ in drawn]), np.stack([values for _, values in drawn])
 
 
