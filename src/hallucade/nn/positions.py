@@ -107,8 +107,8 @@ def check_head(kind: Positions, axes: set[Axis], width: int, heads: int, shares:
         ValueError: names the width of a head and what would do.
     """
     head = f"width {width} over {heads} heads is {width / heads:g} a head"
-    if heads < 1 or width % heads:
-        raise ValueError(f"width {width} does not divide into {heads} heads; choose another number of heads")
+    if width % heads:
+        raise ValueError(f"{head}; choose a number of heads that divides the width")
     if kind == "learned":
         return
     if width // heads % 2:

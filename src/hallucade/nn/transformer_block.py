@@ -1,6 +1,5 @@
-"""A transformer block conditioned a frame at a time: attention and a gated MLP, each modulated and gated."""
+"""A transformer block conditioned a frame at a time: attention and a feed-forward layer, each modulated and gated."""
 
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -11,30 +10,16 @@ from hallucade.nn.modulation import Modulation, modulate
 from hallucade.nn.norm import Norm, build_norm
 
 
-class GatedMLP(nn.Module):
-    """SwiGLU, with gate and value in one projection (Shazeer 2020, arXiv:2002.05202)."""
-
-    def __init__(self, width: int, hidden: int, *, bias: bool) -> None:
-        super().__init__()
-        self.up = nn.Linear(width, 2 * hidden, bias=bias)
-        self.down = nn.Linear(hidden, width, bias=bias)
-
-    def forward(self, x: Float[Tensor, "*lead c"]) -> Float[Tensor, "*lead c"]:
-        gate, value = self.up(x).chunk(2, -1)
-        return self.down(F.silu(gate) * value)
-
-
 class TransformerBlock(nn.Module):
     """x + gate * attention(modulated norm), then the same with the MLP; the action enters where its injection says."""
 
     def __init__(
         self,
         attention: SelfAttention,
+        mlp: nn.Module,
         injection: ActionInjection,
         width: int,
-        hidden: int,
         *,
-        mlp_bias: bool,
         norm: Norm,
         zero_init: bool,
     ) -> None:
@@ -43,7 +28,7 @@ class TransformerBlock(nn.Module):
         self.attention_norm = build_norm(norm, width)
         self.attention = attention
         self.mlp_norm = build_norm(norm, width)
-        self.mlp = GatedMLP(width, hidden, bias=mlp_bias)
+        self.mlp = mlp
         self.injection = injection
 
     @property

@@ -1,0 +1,72 @@
+"""What layers see of a clip, and of the next frame after a memory: rotations from positions, masks from the window.
+
+The two are built side by side here because they must agree: a masked clip and a cached game admit the same frames at
+the same distances, also where sinks are seen from nearer than they are.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Int64
+from torch import Tensor
+
+from hallucade.nn.attention import Axis, View
+from hallucade.nn.frame_mask import FrameMask
+from hallucade.nn.injection import FrameClock
+from hallucade.nn.positions import TokenPositions
+from hallucade.nn.rope import Rotation
+from hallucade.nn.window import FrameWindow
+
+
+@dataclass(frozen=True)
+class FrameViews:
+    """Views of the layers of one model."""
+
+    positions: TokenPositions
+    window: FrameWindow
+    clock: FrameClock | None = None  # positions of actions, if they have any
+
+    def tokens(self, axis: Axis) -> int:
+        """Return how many tokens of a frame are in one sequence along `axis`."""
+        return 1 if axis == "time" else self.positions.tokens
+
+    def of_clip(self, axis: Axis, frames: int, device: torch.device) -> View:
+        """Return how a layer along `axis` sees a clip of so many frames, numbered from 0."""
+        clock = self.clock
+        actions = None if clock is None else self._masked(lambda t: clock.turn(t, device), 1, frames, device)
+        if axis == "space":
+            return View(self.positions.turn(axis, torch.arange(frames), device), actions=actions)
+        view = self._masked(lambda t: self.positions.turn(axis, t, device), self.tokens(axis), frames, device)
+        return replace(view, actions=actions)
+
+    def of_next(self, axis: Axis, frame: int, device: torch.device) -> View:
+        """Return how a layer along `axis` sees frame number `frame` after a memory: all that is kept."""
+        number = torch.tensor([frame])
+        actions = None if self.clock is None else View(self.clock.turn(number, device))
+        return View(self.positions.turn(axis, number, device), actions=actions)
+
+    def sink_turns(self, axis: Axis, frame: int, device: torch.device) -> tuple[Rotation | None, Rotation | None]:
+        """Return what moves sinks nearer to frame number `frame`: their tokens along `axis`, and their actions."""
+        excess = self.window.excess(frame) if self.window.sink else 0
+        if not excess:
+            return None, None
+        actions = None if self.clock is None else self.clock.turn(torch.tensor([excess]), device)
+        return self.positions.turn_by(axis, excess, device), actions
+
+    def _masked(
+        self,
+        turn: Callable[[Int64[Tensor, "t"]], Rotation | None],
+        tokens: int,
+        frames: int,
+        device: torch.device,
+    ) -> View:
+        """Return who sees whom among frames of `tokens` keys each, which `turn` turns by frame numbers."""
+        numbers = torch.arange(frames)
+        if frames == 1:
+            return View(turn(numbers))
+        seen, mask = self.window.visible(frames, device), FrameMask(self.window, frames, tokens, device)
+        if not self.window.sink or frames <= self.window.size:
+            return View(turn(numbers), mask, frames=seen)
+        is_sink = (numbers < self.window.sink).to(device).repeat_interleave(tokens)
+        return View(turn(numbers), mask, is_sink, turn(numbers.clamp(max=self.window.size - 1)), seen)
