@@ -168,14 +168,14 @@ class FrameTransformer(nn.Module):
     ) -> tuple[Float[Tensor, "b t n c"], list[BlockKeys]]:
         """Run all frames at once; also return what the layers that look back offer to later frames."""
         count, device = frames.shape[1], frames.device
-        views = {axis: self.views.of_clip(axis, count, device) for axis in set(self.axes)}
+        views: dict[Axis, View] = {axis: self.views.of_clip(axis, count, device) for axis in set(self.axes)}
         return self._run(self._tokens(frames), cues, torch.arange(count), views, None)
 
     def read_next(
         self, number: int, caches: Sequence[BlockCache], frame: Float[Tensor, "b 1 channels h w"], cues: FrameCues
     ) -> tuple[Float[Tensor, "b 1 n c"], list[BlockKeys]]:
         """Run frame `number` after `caches`, which are only read; also return its own keys and values."""
-        views = {axis: self.views.of_next(axis, number, frame.device) for axis in set(self.axes)}
+        views: dict[Axis, View] = {axis: self.views.of_next(axis, number, frame.device) for axis in set(self.axes)}
         turns = self.views.sink_turns(self.looks_back, number, frame.device)
         pasts = (cache.read(number, *turns) for cache in caches)
         return self._run(self._tokens(frame), cues, torch.tensor([number]), views, pasts)

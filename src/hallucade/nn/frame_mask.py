@@ -7,6 +7,7 @@ fast, and only those of an accelerator have a backward pass (Dong et al. 2024, a
 
 import functools
 from collections.abc import Callable
+from typing import cast
 
 import torch
 from jaxtyping import Bool, Float
@@ -14,6 +15,8 @@ from torch import Tensor
 from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
 
 from hallucade.nn.window import FrameWindow
+
+FLEX = cast("Callable[..., Tensor]", flex_attention)  # it returns more than a tensor only where asked to
 
 
 class FrameMask:
@@ -61,11 +64,10 @@ def attend_flex(
     """Attend with FlexAttention, which takes one batch axis and heads of 16 channels or more."""
     flat = (x.flatten(0, -4) for x in (q, k, v))
     # On a CPU, where only tests come here, compiling costs a minute and gains little.
-    kernel = flex_attention if q.device.type == "cpu" else _compiled()
-    out = kernel(*flat, block_mask=mask.blocks(), scale=scale)
-    return out.reshape(*q.shape[:-1], -1)
+    kernel = FLEX if q.device.type == "cpu" else _compiled()
+    return kernel(*flat, block_mask=mask.blocks(), scale=scale).reshape(*q.shape[:-1], -1)
 
 
 @functools.cache
 def _compiled() -> Callable[..., Tensor]:
-    return torch.compile(flex_attention)
+    return torch.compile(FLEX)

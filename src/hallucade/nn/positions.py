@@ -39,7 +39,7 @@ class TokenPositions:
         base: float,
         shares: Shares = EQUAL,
     ) -> None:
-        self.kind = kind
+        self.kind: Positions = kind
         self.columns = columns
         self.tokens = rows * columns + registers  # a frame's
         self._base = base

@@ -5,6 +5,7 @@ from dataclasses import replace
 from hallucade.data.clips import Focus
 from hallucade.data.recorder import RecordingConfig
 from hallucade.diffusion.timesteps import LogitNormalLevels
+from hallucade.models.diffusion_transformer import DiffusionTransformerConfig
 from hallucade.models.toy_wm import toy_wm
 from hallucade.models.unet import UNetConfig
 from hallucade.objectives.diffusion_forcing import DiffusionForcingConfig
@@ -61,6 +62,29 @@ def pong() -> RunConfig:
             schedule=WarmupStableDecayConfig(warmup=200, decay=0.75),
         ),
         sample_every=2000,
+    )
+
+
+def pong_transformer() -> RunConfig:
+    """Pong on a small transformer whose patches look at all patches of the last eight frames.
+
+    A ball crosses from patch to patch, so the layers that look back do so over space and time at once.
+    """
+    return RunConfig(
+        recipe="pong_transformer",
+        recording=RecordingConfig(frames=500_000),
+        model=DiffusionTransformerConfig(patch=6, window=8, layout="full", context_level=0.05),
+        objective=DiffusionForcingConfig(
+            levels=LogitNormalLevels(pure_noise_share=0.5), loss_space="x", clean_share=0.8, motion_weight=4.0
+        ),
+        stages=(Stage(steps=3000, frames=12, batch=32),),
+        focus=replace(CONTACTS, lead=0),
+        trainer=TrainerConfig(
+            steps=3000,
+            optimizer=OptimizerConfig(learning_rate=1e-3, muon_learning_rate=1e-2),
+            schedule=WarmupStableDecayConfig(warmup=100, decay=0.5),
+        ),
+        sample_every=1000,
     )
 
 
