@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from hallucade.recipes import dino_wm, games2d, games3d, robots
-from hallucade.recipes.any_game import unet_small
-from hallucade.recipes.pong import pong, pong_micro, pong_toy_wm
+from hallucade.recipes.any_game import transformer_medium, transformer_small, unet_small
+from hallucade.recipes.pong import pong, pong_micro, pong_toy_wm, pong_transformer
 from hallucade.recipes.pong_ablation import pong_ablation
 from hallucade.recipes.run_config import RunConfig
 from hallucade.samplers import ddim as ddim  # a run folder may name their configs
@@ -19,9 +19,12 @@ Recipe = Callable[[], RunConfig]
 RECIPES: dict[str, Recipe] = {
     "pong_micro": pong_micro,
     "pong": pong,
+    "pong_transformer": pong_transformer,
     "pong_toy_wm": pong_toy_wm,
     "pong_ablation": pong_ablation,
     "unet_small": unet_small,
+    "transformer_small": transformer_small,
+    "transformer_medium": transformer_medium,
     "point_maze_small": dino_wm.point_maze_small,
     "wall_small": dino_wm.wall_small,
     "pusht_small": dino_wm.pusht_small,
