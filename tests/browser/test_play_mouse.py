@@ -277,7 +277,7 @@ def test_pictures_of_any_shape_fit_and_keep_it(
     with serving(echo_world(height, width, game=game, actions=MAZE_ACTIONS)) as url:
         for viewport, ratio in (({"width": 1280, "height": 900}, 1), ({"width": 390, "height": 844}, 2)):
             page = open_page(url, viewport=viewport, device_scale_factor=ratio)
-            page.wait_for_function(f"document.getElementById('dream').height === {height}")
+            page.wait_for_function(f"() => document.getElementById('dream').height === {height}")
             page.wait_for_timeout(100)
             box = page.locator("#dream").bounding_box()
             assert box is not None
