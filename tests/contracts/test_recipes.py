@@ -32,7 +32,15 @@ from hallucade.training.curriculum import Stage
 from hallucade.training.run_folder import CHECKPOINTS
 from hallucade.training.trainer import Trainer
 
-PARAMETERS = {"pong_micro": 703_999, "pong": 703_999, "pong_toy_wm": 19_509_243, "unet_small": 1_775_219}
+PARAMETERS = {
+    "pong_micro": 703_999,
+    "pong": 703_999,
+    "pong_transformer": 1_328_492,
+    "pong_toy_wm": 19_509_243,
+    "unet_small": 1_775_219,
+    "transformer_small": 1_350_080,
+    "transformer_medium": 5_064_000,
+}
 SIZE = 12  # pixels: the smallest Pong
 PLAYED = [name for name, recipe in RECIPES.items() if isinstance(recipe().recording, RecordingConfig)]
 
@@ -64,7 +72,7 @@ def shrunk(recipe: RunConfig, *steps: int, **trainer: Any) -> RunConfig:
     if isinstance(recipe.model, UNetConfig):
         model = replace(recipe.model, widths=(8, 16), blocks=(1, 1), condition_width=16, patch=2)
     else:
-        model = replace(recipe.model, width=24, heads=2, depth=2, window=6)
+        model = replace(recipe.model, width=24, heads=2, depth=2, window=6, patch=4)
     lead = recipe.model.context if isinstance(recipe.model, UNetConfig) else 4
     stages = tuple(Stage(steps=n, frames=lead + 1 + i, batch=4 - 2 * (i % 2)) for i, n in enumerate(steps))
     settings = {"steps": sum(steps), "compile": False, "log_every": 1, "checkpoint_every": 10}

@@ -152,3 +152,10 @@ class WorldModelConfig(Config):
     def build(self, actions: ActionSpace, latent_shape: tuple[int, ...]) -> WorldModel[Any]:
         """Build the model for encoded actions and latents of this shape, with fresh weights."""
         raise NotImplementedError
+
+    def check_clips(self, frames: int) -> None:
+        """Refuse training whose longest clips, of so many frames, leave out what play will need.
+
+        Raises:
+            ValueError: names the length and the remedy.
+        """

@@ -51,6 +51,15 @@ class DiffusionTransformerConfig(FrameTransformerConfig, WorldModelConfig):
                 "itself, so leave it off"
             )
 
+    def check_clips(self, frames: int) -> None:
+        latents = 1 + (frames - 1) // self.stride
+        if self.positions == "learned" and latents <= self.window:
+            raise ValueError(
+                f"positions='learned' and a window of {self.window}, but the longest clips have {latents} latent(s): play "
+                "goes past the window, where vectors come again in an order that no clip shows; train on clips of "
+                f"{2 * self.window}, or turn to rotary positions ('axial', 'video', 'flat')"
+            )
+
     def build(self, actions: ActionSpace, latent_shape: tuple[int, ...]) -> "DiffusionTransformer":
         return DiffusionTransformer(self, actions.features, latent_shape, axes=len(actions.axes))
 

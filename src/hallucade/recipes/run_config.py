@@ -48,7 +48,7 @@ class RunConfig(Config):
     """One experiment: what to record, what to train on it, and how to sample from the result.
 
     Raises:
-        ValueError: the stages' steps do not add up to the trainer's.
+        ValueError: the stages' steps do not add up to the trainer's, or their clips are too short for the model.
     """
 
     recipe: str  # the name that the run goes by
@@ -74,3 +74,5 @@ class RunConfig(Config):
                 f"the stages of recipe {self.recipe!r} have {steps} steps and its trainer {self.trainer.steps}; "
                 f"make them equal, or scale both (--steps {self.trainer.steps})"
             )
+        if self.stages:
+            self.model.check_clips(max(stage.frames for stage in self.stages))
