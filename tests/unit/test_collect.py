@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -183,6 +183,16 @@ def test_other_settings_cannot_continue_a_store_in_which_there_is_nothing_yet(tm
         collect(CountingConfig(count=2), tmp_path / "s", resume=True)
     with pytest.raises(StoreError, match=r"it was made with validation_share 0.05, not 0.3"):
         collect(CountingConfig(count=2), tmp_path / "s", ConversionConfig(fps=10), resume=True, validation_share=0.3)
+
+
+def test_a_store_that_was_begun_before_there_was_an_option_can_be_continued_without_it(tmp_path: Path) -> None:
+    collect(CountingConfig(), tmp_path / "s", limit=2)
+    manifest = load_manifest(tmp_path / "s")
+    older = {name: value for name, value in manifest.settings.items() if name not in ("idle", "source.count")}
+    save_manifest(tmp_path / "s", replace(manifest, settings=older))
+    with pytest.raises(StoreError, match=r"it was made with idle 'null', not 0.5"):
+        collect(CountingConfig(), tmp_path / "s", ConversionConfig(idle=0.5), resume=True)
+    assert len(collect(CountingConfig(), tmp_path / "s", resume=True).store) == 7
 
 
 def test_a_store_that_holds_enough_frames_is_still_one_of_its_settings(tmp_path: Path) -> None:

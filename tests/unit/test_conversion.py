@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hallucade.actions import ActionSpace, Axis, Button, Choice
+from hallucade.data import conversion
 from hallucade.data.conversion import (
     Conversion,
     ConversionConfig,
@@ -208,3 +209,18 @@ def test_any_picture_becomes_any_size(h: int, w: int, height: int, width: int) -
 def test_settings_that_cannot_be_are_refused(wrong: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         ConversionConfig(**wrong)
+
+
+def test_an_episode_that_no_memory_holds_is_refused_before_it_ends_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(conversion, "physical_memory", lambda: 1000)
+    with pytest.raises(MemoryError, match=r"an episode of 6 frames of 6 x 10 pixels takes .* GiB, this machine has"):
+        Conversion(ConversionConfig(), ACTIONS, 10.0)(foreign(5))
+    monkeypatch.setattr(conversion, "physical_memory", lambda: None)
+    assert Conversion(ConversionConfig(), ACTIONS, 10.0)(foreign(5)).episodes
+    monkeypatch.undo()
+    assert (conversion.physical_memory() or 2**30) >= 2**27
+
+
+def test_sizes_that_nothing_can_scale_to_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"size is \(9, 99999\); give a height and width of 1 to 16384 pixels"):
+        ConversionConfig(size=(9, 99999))

@@ -29,15 +29,19 @@ def shot() -> np.ndarray:
     return np.repeat(corners[..., None], 3, 2)
 
 
-def film(path: Path, *, at: Sequence[int] = EVEN, codec: str = "libx264", clockwise: int = 0) -> None:
+def film(
+    path: Path, *, at: Sequence[int] = EVEN, codec: str = "libx264", clockwise: int = 0, noise: bool = False
+) -> None:
     """Write a film of `shot` as a camera does that was held turned; it says by how much it must be turned back."""
+    rng = np.random.default_rng(0)
     stored = np.ascontiguousarray(np.rot90(shot(), clockwise // 90))
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=Fraction(10))
         stream.height, stream.width, stream.pix_fmt = *stored.shape[:2], "yuv420p"
         stream.codec_context.time_base = Fraction(1, 1000)
         for moment in at:
-            frame = av.VideoFrame.from_ndarray(stored, format="rgb24")
+            picture = rng.integers(0, 256, stored.shape, np.uint8) if noise else stored
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
             frame.pts, frame.time_base = moment, Fraction(1, 1000)
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
@@ -94,6 +98,18 @@ def test_hidden_files_of_other_systems_are_left_alone(mine: Path) -> None:
     (mine / ".Trash").mkdir()
     film(mine / ".Trash/b.mp4")
     assert len(imported(mine)) == 1
+
+
+def test_linked_folders_are_entered_and_a_link_that_leads_nowhere_is_named(mine: Path, tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    film(tmp_path / "disk/b.mp4")
+    table(tmp_path / "disk/b.csv")
+    (mine / "linked").symlink_to(tmp_path / "disk")
+    (mine / "linked/loop").symlink_to(mine)
+    assert [record.name for record in imported(mine).episodes] == ["linked/b"]
+    (mine / "a.mp4").symlink_to(tmp_path / "unplugged/a.mp4")
+    with pytest.raises(SourceError, match=r"mine/a.mp4: there is no such file; check the path"):
+        imported(mine)
 
 
 def test_two_videos_of_one_name_are_refused(mine: Path) -> None:
@@ -162,6 +178,74 @@ def test_decimal_commas_are_named(mine: Path) -> None:
     (mine / "a.csv").write_text("dx;dy\n" + "0,5;0\n" * FRAMES)
     with pytest.raises(SourceError, match="line 2: dx is '0,5', which is no number; write decimals with a point"):
         imported(mine)
+
+
+def test_blanks_around_cells_and_names_are_no_matter_but_a_name_stands_once(mine: Path) -> None:
+    film(mine / "a.mp4")
+    (mine / "a.csv").write_text("jump , score\n" + "1 , 2 \n" * FRAMES)
+    assert imported(mine).episode(0).actions.all()
+    (mine / "a.csv").write_text("jump,score,jump \n" + "1,2,0\n" * FRAMES)
+    with pytest.raises(SourceError, match="a.csv: two columns are named 'jump'; rename or remove one"):
+        imported(mine)
+
+
+def test_numbers_too_large_for_any_axis_are_cut_without_a_warning(mine: Path) -> None:
+    (mine / "play.yaml").write_text("axes: {dx: {low: -1, high: 1}}\n")
+    film(mine / "a.mp4")
+    (mine / "a.csv").write_text("dx\n" + "1e300\n" * FRAMES)
+    store = imported(mine)
+    assert (store.episode(0).actions == 1).all()
+    assert f"{FRAMES} of {FRAMES} rows are clipped" in store.episodes[0].notes[0]
+
+
+@pytest.mark.parametrize("first", ["1732000000.25", "20"])
+def test_times_that_are_not_seconds_from_the_first_frame_are_refused(mine: Path, first: str) -> None:
+    (mine / "play.yaml").write_text("time: t\nbuttons: {jump: {}}\n")
+    film(mine / "a.mp4")
+    (mine / "a.csv").write_text(f"t,jump\n{first},0\n{float(first) + 1},1\n")
+    said = rf"a.csv: line 2: the time is {first}, and the video's frames come in seconds 0 to 1.1; count seconds"
+    with pytest.raises(SourceError, match=said):
+        imported(mine)
+    (mine / "a.csv").write_text(f"t,jump\n0,0\n0.5,1\n{first},0\n")
+    assert imported(mine).episodes[0].notes == ("1 of 3 events come before the first frame or after the last",)
+
+
+@pytest.mark.parametrize(
+    ("layout", "said"),
+    [
+        (
+            "buttons: {on: {}}",
+            "buttons: the name True is no text; put names like yes, no, on, off and numbers in quotes",
+        ),
+        ("choices: {move: {options: [up, no]}}", "choices.move.options.1: input should be a valid string"),
+    ],
+)
+def test_names_that_yaml_takes_for_something_else_are_to_be_quoted(mine: Path, layout: str, said: str) -> None:
+    film(mine / "a.mp4")
+    (mine / "play.yaml").write_text(layout)
+    with pytest.raises(SourceError, match=said):
+        imported(mine)
+
+
+def test_the_other_suffix_of_yaml_is_named(mine: Path) -> None:
+    film(mine / "a.mp4")
+    (mine / "play.yaml").rename(mine / "play.yml")
+    with pytest.raises(SourceError, match=r"play.yaml: it is missing, and play.yml is there; rename that one"):
+        imported(mine)
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.mov", "a.mkv", "a.webm"])
+def test_a_film_that_is_cut_anywhere_says_so(tmp_path: Path, name: str) -> None:
+    """Films of four seconds; in those that count no frames the last second may be lost unseen."""
+    file = tmp_path / name
+    film(file, at=range(0, 4000, 100), codec="libvpx" if name.endswith("webm") else "libx264", noise=True)
+    whole = file.read_bytes()
+    for size in range(600, len(whole) * 7 // 10, len(whole) // 37):
+        file.write_bytes(whole[:size])
+        with pytest.raises(SourceError, match=r"cut short"):
+            list(read_video(file))
+    file.write_bytes(whole)
+    assert sum(1 for _ in read_video(file)) == 40
 
 
 def test_rates_that_differ_are_one_where_the_layout_says_so(mine: Path) -> None:

@@ -254,7 +254,7 @@ DAMAGE: dict[str, tuple[Version, Breaker, str]] = {
     "lost row": ("v2.1", _column(V2, "frame_index", _set(5, 6)), "frame_index of episode 0 does not count from 0 to 8"),
     "mixed rows": ("v2.1", _column(V2, "episode_index", _set(3, 7)), "rows of episode 0 have episode_index 7"),
     "no video": ("v2.1", lambda r: (r / CLIP).unlink(), "episode_000000.mp4: there is no such file"),
-    "cut video": ("v2.1", _cut(CLIP, 0.6), "episode_000000.mp4: this is no video that can be read"),
+    "cut video": ("v2.1", _cut(CLIP, 0.6), "episode_000000.mp4: the file is cut short"),
     "short video": ("v2.1", lambda r: write_video(r / CLIP, push(0, 5).frames), "has 9 rows and only 5 frames"),
     "other rate": ("v2.1", _other_rate, "the video has 10 frames a second and meta/info.json says 5"),
     "no list": ("v3.0", lambda r: (r / LISTED).unlink(), "there is no list of episodes"),
@@ -263,7 +263,7 @@ DAMAGE: dict[str, tuple[Version, Breaker, str]] = {
     "longer": ("v3.0", _column(LISTED, "length", _set(1, 99)), "it has 15 rows, and rows 9 to 108 are asked for"),
     "shifted": ("v3.0", _column(LISTED, "dataset_from_index", _set(1, 8)), "rows of episode 1 have episode_index 0"),
     "cut data": ("v3.0", _cut(V3, 0.8), "file-000.parquet: this is no whole Parquet file"),
-    "cut film": ("v3.0", _cut(FILM, 0.5), "file-000.mp4: this is no video that can be read"),
+    "cut film": ("v3.0", _cut(FILM, 0.5), "file-000.mp4: the file is cut short"),
     "short film": ("v3.0", lambda r: write_video(r / FILM, push(0, 11).frames), "has 6 rows and only 2 frames"),
 }
 

@@ -200,7 +200,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     "short mouse": (_action(mouse=np.zeros((20, 2))), "keyboard has 21 rows and mouse 20"),
     "not finite": (_action(mouse=np.full((21, 2), np.nan)), "mouse is not finite in row 0"),
     "no video": (lambda r: (r / "000000.mp4").write_bytes(b""), r"000000\.mp4: the file is empty"),
-    "cut video": (_bytes(lambda b: b[:200], "000000.mp4"), r"000000\.mp4: this is no video that can be read"),
+    "cut video": (_bytes(lambda b: b[:200], "000000.mp4"), r"000000\.mp4: the file is cut short"),
 }
 
 

@@ -238,6 +238,13 @@ def test_an_empty_store_and_very_short_episodes_can_be_validated(tmp_path: Path)
     assert "do not tell" in " ".join(said(short, "warning"))
 
 
+@pytest.mark.parametrize("size", [(1, 1), (1, 300), (5, 2)])
+def test_pictures_of_any_size_can_be_validated(tmp_path: Path, size: tuple[int, int]) -> None:
+    rng = np.random.default_rng(0)
+    episodes = [Episode(rng.integers(0, 256, (n + 1, *size, 3), np.uint8), play(rng, n)) for n in (9, 60, 71)]
+    assert not validate_store(view_store(tmp_path / "s", episodes)).failed
+
+
 def test_motion_of_a_bounded_sample_is_measured() -> None:
     """Long episodes give a span in each quarter, short ones all they have; many episodes are sampled evenly."""
     spans = plan_spans(store_like([2000, 100]), 800)

@@ -148,7 +148,7 @@ def import_(arguments: Sequence[str]) -> None:
             raise ValueError(f"unknown format {paths[0]!r}; known formats: {', '.join(IMPORTERS)}")
         sys.exit(0 if options[:1] in (["-h"], ["--help"]) and not paths else 2)
     name = paths.pop(0) if len(paths) == 3 else guess_format(Path(paths[0]))
-    source = IMPORTERS[name](path=paths[0])
+    source = IMPORTERS[name](path=paths[0] if "://" in paths[0] else str(Path(paths[0])))
     prog = f"hallucade import {name} SRC STORE"
     command = tyro.cli(Import, args=options, default=Import(source), prog=prog, config=MARKERS)
     run_import(command, Path(paths[1]))

@@ -7,12 +7,12 @@ interruption and a resumption, all give the same bytes.
 import json
 import os
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import MISSING, dataclass, fields, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from hallucade.config import Config
 from hallucade.data.conversion import ConversionConfig
@@ -23,6 +23,8 @@ from hallucade.data.source import SourceConfig, SourceError
 from hallucade.data.store import EpisodeStore
 from hallucade.data.writer import StoreWriter
 
+C = TypeVar("C", bound=Config)
+Setting = int | float | str
 Progress = Callable[[int, int], None]  # (episodes of the source that are done, episodes)
 
 
@@ -80,7 +82,7 @@ def collect(
     if len(names) == 0:
         raise SourceError(opened.origin, "there is no episode to read", "check the path and the filters")
     about = partial(_manifest, reader, validation_share, command)
-    with Collector(Path(path), about, names, resume) as collector:
+    with Collector(Path(path), about, names, resume, usual_settings(source, conversion)) as collector:
         left = islice(names, collector.first, None)
         for number, read in enumerate((executor or serial)(reader, left)):
             collector.take(read, collector.first + number, damage)
@@ -101,9 +103,15 @@ class Collector:
     """Writes what was read; the store is made with the first episode, which says what columns there are."""
 
     def __init__(
-        self, path: Path, about: Callable[[Episode], StoreManifest], names: Sequence[str], resume: bool
+        self,
+        path: Path,
+        about: Callable[[Episode], StoreManifest],
+        names: Sequence[str],
+        resume: bool,
+        usual: Mapping[str, Setting],
     ) -> None:
         self._path, self._about, self._names = path, about, names
+        self._usual = usual  # what it means where a store was begun before there was such an option
         self.writer: StoreWriter | None = None
         self.refused: list[Refused] = []
         self.empty: list[str] = []
@@ -142,7 +150,7 @@ class Collector:
         episodes = read.converted.episodes
         if not episodes:
             self.empty.append(read.name)
-            self.why += read.converted.notes
+            self.why += [f"{read.name}: {note}" for note in read.converted.notes]
             return
         try:
             self._commit(read, episodes, position, done)
@@ -158,7 +166,9 @@ class Collector:
             self.writer = StoreWriter(self._path, self._about(episodes[0]))
             self._remark(*self.refused)
         elif not self._suits:
-            refuse_other(self._path, self.writer.manifest, self._about(episodes[0]))
+            there = self.writer.manifest
+            there = replace(there, settings={**self._usual, **there.settings})
+            refuse_other(self._path, there, self._about(episodes[0]))
         self._suits = True
         n = len(episodes)
         share = self.writer.manifest.validation_share
@@ -174,7 +184,7 @@ class Collector:
             options = "--damage skip --resume" if self.writer is not None else "--damage skip"
             raise SourceError(refused.path, refused.what, f"{refused.remedy} (or leave such episodes out: {options})")
         self.refused.append(refused)
-        self.why.append(refused.what)
+        self.why.append(f"{refused.name}: {refused.what}")
         self._remark(refused)
 
     def _remark(self, *refused: Refused) -> None:
@@ -219,12 +229,22 @@ def _manifest(reader: Reader, validation_share: float, command: str, episode: Ep
     )
 
 
-def settings_of(source: SourceConfig, conversion: ConversionConfig) -> dict[str, int | float | str]:
+def usual_settings(source: SourceConfig, conversion: ConversionConfig) -> dict[str, Setting]:
+    """Return the settings of which every option is as it is where nobody names it."""
+    return settings_of(_usual(source), _usual(conversion))
+
+
+def _usual(config: C) -> C:
+    needed = [f.name for f in fields(config) if f.default is MISSING and f.default_factory is MISSING]
+    return type(config)(**{name: getattr(config, name) for name in needed})
+
+
+def settings_of(source: SourceConfig, conversion: ConversionConfig) -> dict[str, Setting]:
     """Return what must be the same to go on with a store."""
     return {**_flat(source, "source."), **_flat(conversion, "")}
 
 
-def _flat(config: Config, prefix: str) -> dict[str, int | float | str]:
+def _flat(config: Config, prefix: str) -> dict[str, Setting]:
     """Return a config as settings of a manifest: scalars, and JSON for the rest."""
     plain: dict[str, Any] = config.to_json()
     return {

@@ -6,6 +6,7 @@ button counts as held if it ever was, a choice keeps its last option, other axes
 """
 
 import math
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import islice, pairwise
@@ -22,6 +23,7 @@ from hallucade.data.joining import joined_episodes, joined_space
 from hallucade.data.source import ForeignEpisode, Picture
 from hallucade.shapes import ActionRows, FrameArray
 
+LARGEST = 2**14  # pixels a side
 RATE_SLACK = 0.01  # share by which rates may differ and still count as the same: 29.97 is 30
 Scaled = UInt8[np.ndarray, "sh sw 3"]
 
@@ -47,8 +49,8 @@ class ConversionConfig(Config):
     def __post_init__(self) -> None:
         if self.fps is not None and not 0 < self.fps < math.inf:
             raise ValueError(f"fps is {self.fps}; it must be positive")
-        if self.size is not None and min(self.size) < 1:
-            raise ValueError(f"size is {self.size}; give a positive height and width in pixels")
+        if self.size is not None and not 1 <= min(self.size) <= max(self.size) <= LARGEST:
+            raise ValueError(f"size is {self.size}; give a height and width of 1 to {LARGEST} pixels")
         if self.idle is not None and not self.idle >= 0:
             raise ValueError(f"idle is {self.idle} seconds; use 0 or more")
         if self.shortest < 2:
@@ -137,7 +139,7 @@ class Conversion:
             if taken < len(wanted) and index == wanted[taken]:
                 picture = frame if self.config.size is None else resized(frame, self.config.size, self.config.fit)
                 if taken == 0:
-                    pictures = np.empty((len(wanted), *picture.shape), np.uint8)
+                    pictures = _room_for(len(wanted), picture)
                 pictures[taken] = picture
                 taken += 1
             if index >= len(foreign.actions):
@@ -175,6 +177,27 @@ class Conversion:
             None if foreign.state is None else foreign.state[frames],
             {name: extra[frames] for name, extra in foreign.extras.items()},
         )
+
+
+def _room_for(count: int, picture: Picture) -> FrameArray:
+    """Return room for all frames of an episode.
+
+    Raises:
+        MemoryError: this machine never has so much; taking it all the same would end the process without a word.
+    """
+    needed, there = count * picture.nbytes, physical_memory()
+    if there is not None and needed > there:
+        height, width = picture.shape[:2]
+        what = f"an episode of {count} frames of {height} x {width} pixels takes {needed / 2**30:.1f} GiB"
+        raise MemoryError(f"{what}, this machine has {there / 2**30:.1f}")
+    return np.empty((count, *picture.shape), np.uint8)
+
+
+def physical_memory() -> int | None:
+    """Return the bytes of memory of this machine, None where the system does not say."""
+    if not hasattr(os, "sysconf") or not {"SC_PHYS_PAGES", "SC_PAGE_SIZE"} <= os.sysconf_names.keys():
+        return None
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def delayed(foreign: ForeignEpisode, delay: int) -> ForeignEpisode:

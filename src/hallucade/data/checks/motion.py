@@ -18,6 +18,7 @@ from hallucade.shapes import FrameArray
 
 AREA = 72 * 72  # pixels of the pictures that are measured, about: 1 ms a pair
 ENLARGED = 3.0  # at most; flow needs room for its patches
+SMALLEST = 16  # pixels a side; flow takes no less than 12
 CELLS = 6  # a side, of the grid of parts
 BLUR = 2.0  # pixels, before differences are taken: motion of a part must stay within the slope of an edge
 STILL = 0.3  # of the median change over time: below it a pixel is painted on the screen
@@ -70,7 +71,7 @@ def working_pictures(frames: FrameArray) -> tuple[UInt8[np.ndarray, "t h2 w2"], 
     """Return grey pictures of about `AREA` pixels, and their size over that of `frames`."""
     _, height, width, _ = frames.shape
     scale = min(ENLARGED, (AREA / (height * width)) ** 0.5)
-    size = max(8, round(width * scale)), max(8, round(height * scale))
+    size = max(SMALLEST, round(width * scale)), max(SMALLEST, round(height * scale))
     how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
     return np.stack([_resized(_grey(frame), size, how) for frame in frames]), scale
 

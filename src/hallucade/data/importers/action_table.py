@@ -6,7 +6,7 @@ A cell is found by its column's name; in JSON, ``mouse.dx`` reaches into nested 
 import csv
 import json
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -115,14 +115,23 @@ def _csv_rows(path: Path) -> Iterator[tuple[int, Any]]:
         file.seek(0)
         reader = csv.DictReader(file, delimiter=delimiter, skipinitialspace=True)
         try:
+            reader.fieldnames = _header(path, reader.fieldnames or ())
             for row in reader:
                 if None in row or None in row.values():
                     have, want = len([v for v in row.values() if v is not None]), len(reader.fieldnames or ())
                     what = f"line {reader.line_num} has {have if None not in row else 'more than ' + str(want)} cells"
                     raise SourceError(path, f"{what}, the header {want}", "correct the file, or copy it again")
-                yield reader.line_num, row
+                yield reader.line_num, {name: cell.strip() for name, cell in row.items()}
         except csv.Error as error:
             raise SourceError(path, f"line {reader.line_num} is no CSV ({error})", "correct the file") from error
+
+
+def _header(path: Path, names: Sequence[str]) -> list[str]:
+    """Return the names of columns without the blanks around them."""
+    header = [name.strip() for name in names]
+    if twice := [name for name in header if header.count(name) > 1 and name]:
+        raise SourceError(path, f"two columns are named {twice[0]!r}", "rename or remove one of them")
+    return header
 
 
 def _json_lines(path: Path) -> Iterator[tuple[int, Any]]:

@@ -23,6 +23,7 @@ import numpy as np
 
 from hallucade.actions import ActionSpace, Button, camera_axes
 from hallucade.data.importers.csgo_files import AUX_HEALTH, Recording, h5py, read_hdf5, read_pt
+from hallucade.data.importers.file_tree import files_below
 from hallucade.data.source import ForeignEpisode, ImporterConfig, SourceError
 from hallucade.shapes import ActionRows
 
@@ -100,11 +101,11 @@ class Csgo:
 
     def __init__(self, config: CsgoConfig) -> None:
         self._config, self._root = config, Path(config.path)
-        files = [self._root] if self._root.is_file() else [*self._root.rglob("*.hdf5")]
+        files = [self._root] if self._root.is_file() else files_below(self._root, ".hdf5")
         self._packed = not files  # DIAMOND's
         if not self._packed:
             h5py()
-        files = files or [file for file in self._root.rglob("*.pt") if file.stem.isdigit()]
+        files = files or [file for file in files_below(self._root, ".pt") if file.stem.isdigit()]
         if not files:
             what = "there is no .hdf5 in it, nor a numbered .pt" if self._root.exists() else "there is no such folder"
             raise SourceError(self._root, what, "give the folder that holds hdf5_dm_july2021_1.hdf5 and so on")

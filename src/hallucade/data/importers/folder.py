@@ -21,6 +21,7 @@ from hallucade.actions import ActionSpace
 from hallucade.data.conversion import RATE_SLACK
 from hallucade.data.importers.action_table import SUFFIXES, ActionTable, read_table
 from hallucade.data.importers.clipping import clipped
+from hallucade.data.importers.file_tree import files_below
 from hallucade.data.importers.folder_layout import FILE, FolderLayout, inferred_layout, load_layout
 from hallucade.data.source import ForeignEpisode, ImporterConfig, SourceError
 from hallucade.data.video import frame_times, probe, video_frames
@@ -88,7 +89,7 @@ class Folder:
     def read(self, name: str) -> ForeignEpisode:
         """Read one video's table; its frames are decoded when they are asked for."""
         video = self._videos[name]
-        table, facts = read_table(_table_of(video)), probe(video)
+        facts, table = probe(video), read_table(_table_of(video))
         if self._layout.fps is None and abs(facts.fps / self.fps - 1) > RATE_SLACK:
             what = f"it has {facts.fps:g} frames a second, the first video {self.fps:g}"
             remedy = f"say fps in {FILE} if both are meant to have that, or import it into a store of its own"
@@ -104,6 +105,7 @@ class Folder:
         if self._layout.time is not None:
             events = table.numbers(self._layout.time)
             starts = times if uneven else np.arange(len(times)) / self.fps
+            notes += events_outside(events, float(starts[-1]), table)
             picked = events_of_frames(events, starts, table)
             rows = held(self.actions, rows, events, starts)
             state, menu = (None if c is None else c[picked] for c in (state, menu))
@@ -125,6 +127,8 @@ class Folder:
         path = self._root / FILE
         if path.is_file() or not infer:
             if not path.exists():
+                if (other := path.with_suffix(".yml")).exists():
+                    raise SourceError(path, f"it is missing, and {other.name} is there", "rename that one")
                 columns = ", ".join(read_table(_table_of(next(iter(self._videos.values())))).columns)
                 remedy = f"write one (the tables have columns {columns}), or try --infer"
                 raise SourceError(path, "it is missing, so nobody knows what the columns mean", remedy)
@@ -142,9 +146,9 @@ def find_videos(root: Path) -> dict[str, Path]:
         what = "this is a file" if root.exists() else "there is no such folder"
         raise SourceError(root, what, "give the folder that holds the videos")
     videos: dict[str, Path] = {}
-    for file in sorted(root.rglob("*")):
+    for file in files_below(root):
         inner = file.relative_to(root)
-        if file.suffix.lower() in VIDEOS and file.is_file() and not any(part.startswith(".") for part in inner.parts):
+        if file.suffix.lower() in VIDEOS and not any(part.startswith(".") for part in inner.parts):
             if other := videos.get(name := str(inner.with_suffix(""))):
                 raise SourceError(file, f"{other.name} has the same name, and so the same table", "rename one of them")
             videos[name] = file
@@ -190,6 +194,22 @@ def events_of_frames(
     if len(back):
         raise table.error(int(back[0]) + 1, f"time goes back to {times[back[0] + 1]:g}", "sort the file by time")
     return np.clip(np.searchsorted(_frame(times, starts), np.arange(len(starts)), side="right") - 1, 0, None)
+
+
+def events_outside(times: Float64[np.ndarray, "n"], last: float, table: ActionTable) -> list[str]:
+    """Return the note on events that come before the first frame or after the last one, at second `last`.
+
+    Raises:
+        SourceError: most do, so the times are not seconds from the first frame.
+    """
+    outside = (times < 0) | (times > last + 1)
+    if outside.sum() > len(times) / 2:
+        row = int(outside.argmax())
+        what = f"the time is {times[row]:.13g}, and the video's frames come in seconds 0 to {last:g}"
+        raise table.error(row, what, "count seconds from the first frame")
+    if not outside.any():
+        return []
+    return [f"{int(outside.sum())} of {len(times)} events come before the first frame or after the last"]
 
 
 def unevenly_spaced(times: Float64[np.ndarray, "f"]) -> int:

@@ -119,7 +119,8 @@ class FolderLayout(_Strict):
         """Read the raw action rows `n c` of a table, as they are."""
         controls = {**self.buttons, **self.choices, **self.axes}
         columns = [control.read(table, control.column or name) for name, control in controls.items()]
-        return np.stack(columns, axis=1).astype(np.float32)
+        widest = float(np.finfo(np.float32).max)
+        return np.stack(columns, axis=1).clip(-widest, widest).astype(np.float32)
 
 
 def load_layout(path: Path) -> FolderLayout:
@@ -136,6 +137,9 @@ def load_layout(path: Path) -> FolderLayout:
         raise SourceError(path, f"cannot read it ({error.strerror})", "say there what the columns mean") from error
     except ValidationError as error:
         first = error.errors()[0]
+        if first["loc"][-1:] == ("[key]",):  # YAML takes yes, no, on, off and 1 as something else
+            remedy = "put names like yes, no, on, off and numbers in quotes"
+            raise SourceError(path, f"{first['loc'][0]}: the name {first['input']!r} is no text", remedy) from error
         field = ".".join(map(str, first["loc"])) or "the file"
         raise SourceError(path, f"{field}: {first['msg'].lower()}", NAME) from error
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:

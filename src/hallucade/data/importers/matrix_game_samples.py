@@ -13,6 +13,7 @@ from typing import Any, cast
 import numpy as np
 from pydantic import Field
 
+from hallucade.data.importers.file_tree import files_below
 from hallucade.data.importers.foreign_json import ForeignModel, parse_json, read_bytes
 from hallucade.data.importers.parquet import ParquetFile
 from hallucade.data.importers.restricted_pickle import load_npy
@@ -88,7 +89,7 @@ def _samples(path: Path, videos: Path | None) -> Iterator[Sample | None]:
     lists = next((found for pattern in LISTS if (found := sorted(path.glob(pattern)))), list[Path]())
     for file in lists:
         yield from _listed(file)
-    tables = [] if lists else sorted(path.rglob("*.parquet"))
+    tables = [] if lists else files_below(path, ".parquet")
     for file in tables:
         yield from _rows(file, path, videos)
     if not lists and not tables:
@@ -115,7 +116,7 @@ def _listed(file: Path) -> Iterator[Sample | None]:
 
 
 def _pairs(folder: Path) -> Iterator[Sample | None]:
-    for video in sorted(folder.rglob("*.mp4")):
+    for video in files_below(folder, ".mp4"):
         tables = [table for suffix in SUFFIXES if (table := video.with_name(video.stem + suffix)).is_file()]
         name = str(video.relative_to(folder).with_suffix(""))
         yield Sample(name, video, partial(load_arrays, tables[0])) if tables else None

@@ -22,6 +22,7 @@ from pydantic import Field
 
 from hallucade.actions import ActionSpace
 from hallucade.data.importers.clipping import clipped
+from hallucade.data.importers.file_tree import files_below
 from hallucade.data.importers.foreign_json import ForeignModel, parse_json, read_bytes
 from hallucade.data.importers.minecraft import minecraft_actions
 from hallucade.data.importers.npz import read_npz
@@ -76,7 +77,7 @@ class Minerl:
         self._config, root = config, Path(config.path)
         if not root.is_dir():
             raise SourceError(root, "there is no such folder", "check the path")
-        folders = {file.parent for name in (VIDEO, ARRAYS) for file in root.rglob(name)}
+        folders = {file.parent for file in files_below(root) if file.name in (VIDEO, ARRAYS)}
         self._folders = {folder.relative_to(root).as_posix(): folder for folder in sorted(folders)}
         if not self._folders:
             raise SourceError(root, f"no folder in it has {VIDEO} or {ARRAYS}", "give the folder of a task")

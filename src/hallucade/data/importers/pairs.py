@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from hallucade.data.importers.file_tree import files_below
 from hallucade.data.source import SourceError
 
 
@@ -22,8 +23,8 @@ def paired_files(videos: Path, actions: Path, suffix: str) -> tuple[dict[str, tu
     for folder in (videos, actions):
         if not folder.is_dir():
             raise SourceError(folder, "there is no such folder", "check the path")
-    films = {str(file.relative_to(videos).with_suffix("")): file for file in videos.rglob("*.mp4")}
-    tables = {str(file.relative_to(actions).with_suffix("")): file for file in actions.rglob(f"*{suffix}")}
+    films = {str(file.relative_to(videos).with_suffix("")): file for file in files_below(videos, ".mp4")}
+    tables = {str(file.relative_to(actions).with_suffix("")): file for file in files_below(actions, suffix)}
     both = sorted(films.keys() & tables.keys())
     return {name: (films[name], tables[name]) for name in both}, sorted(films.keys() ^ tables.keys())
 
