@@ -12,7 +12,8 @@ Ours where its code differs from its documents, or where we know better:
 - an average of the weights is kept and used; NanoWM keeps none;
 - a dreamed frame sees cached keys of the frames before it, and takes 20 DDIM steps; NanoWM runs its whole clip 250
   times a frame (`--sampling-steps 250` comes closest);
-- axes are scaled to [-1, 1] over their range; NanoWM divides by their standard deviation.
+- axes are scaled to [-1, 1] over their range; NanoWM standardises those of the maze, PushT and RT-1, and takes the
+  others as they are.
 
 Source: github.com/simchowitzlabpublic/nano-world-model (MIT), docs/training.md and src/configs.
 """
