@@ -185,7 +185,7 @@ def test_blanks_around_cells_and_names_are_no_matter_but_a_name_stands_once(mine
     (mine / "a.csv").write_text("jump , score\n" + "1 , 2 \n" * FRAMES)
     assert imported(mine).episode(0).actions.all()
     (mine / "a.csv").write_text("jump,score,jump \n" + "1,2,0\n" * FRAMES)
-    with pytest.raises(SourceError, match="a.csv: two columns are named 'jump'; rename or remove one"):
+    with pytest.raises(SourceError, match=r"a.csv: two columns are named 'jump'; rename or remove one"):
         imported(mine)
 
 
