@@ -8,12 +8,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hallucade.actions import ActionSpace, Button, Choice
+from hallucade.actions import ActionSpace, Axis, Button, Choice
 from hallucade.diffusion.schedules import CosineNoiseConfig, LinearNoiseConfig
 from hallucade.models.base import DiffusionModel, LatentClip, WorldModelConfig
 from hallucade.models.diffusion_transformer import DiffusionTransformerConfig
 from hallucade.models.unet import UNetConfig
-from hallucade.nn.action_injection import AdaLNInjectionConfig, CrossAttentionInjectionConfig
+from hallucade.nn.action_injection import (
+    AdaLNInjectionConfig,
+    CrossAttentionInjectionConfig,
+    KeyboardMouseInjectionConfig,
+)
 from hallucade.nn.level_embedding import LevelEmbeddingConfig
 from hallucade.rollout import Prompt, World
 from hallucade.samplers.base import SamplerConfig
@@ -24,6 +28,7 @@ from hallucade.samplers.guided import GuidedSamplerConfig
 from hallucade.tokenizers.pixel import PixelTokenizer
 
 ACTIONS = ActionSpace(buttons=(Button(name="fire"),), choices=(Choice(name="move", options=("stay", "up", "down")),))
+MOUSE = ActionSpace(buttons=(Button(name="fire"),), axes=(Axis(name="yaw", low=-3, high=3, kind="delta"),))
 HEIGHT, WIDTH = 8, 12
 LONG = 13  # frames, about three times the longest window below
 
@@ -60,6 +65,13 @@ MODELS: dict[str, WorldModelConfig] = {
     "transformer, cross-attention": DiffusionTransformerConfig(
         **small, sink=1, depth=2, layout="full", injection=CrossAttentionInjectionConfig()
     ),
+    "transformer, keyboard and first frame": DiffusionTransformerConfig(
+        **small,
+        depth=2,
+        layout="full",
+        injection=KeyboardMouseInjectionConfig(width=16, key_features=6),
+        image_condition="first_frame",
+    ),
     "u-net": UNetConfig(context=3, widths=(8, 16), blocks=(1, 1), condition_width=24),
     "u-net, eps": UNetConfig(**tiny, target="eps", schedule=LinearNoiseConfig()),
     "u-net, v": UNetConfig(**tiny, target="v", schedule=CosineNoiseConfig(zero_terminal_snr=True)),
@@ -79,10 +91,12 @@ SAMPLERS: dict[str, SamplerConfig] = {
 }
 
 
-def build(config: WorldModelConfig, latent_shape: tuple[int, ...] = (3, HEIGHT, WIDTH)) -> DiffusionModel[Any]:
+def build(
+    config: WorldModelConfig, latent_shape: tuple[int, ...] = (3, HEIGHT, WIDTH), actions: ActionSpace = ACTIONS
+) -> DiffusionModel[Any]:
     """Build a model whose every parameter matters: zero-initialised layers would let any contract pass."""
     generator = torch.Generator().manual_seed(5)
-    model = config.build(ACTIONS, latent_shape)
+    model = config.build(actions, latent_shape)
     assert isinstance(model, DiffusionModel)
     with torch.no_grad():
         for parameter in model.parameters():
@@ -90,12 +104,14 @@ def build(config: WorldModelConfig, latent_shape: tuple[int, ...] = (3, HEIGHT, 
     return model.eval()
 
 
-def clip(frames: int, batch: int = 2, seed: int = 3) -> LatentClip:
-    """Draw a clip of latents in [-1, 1] and the actions that join them."""
+def clip(frames: int, batch: int = 2, seed: int = 3, actions: ActionSpace = ACTIONS, stride: int = 1) -> LatentClip:
+    """Draw a clip of latents in [-1, 1] and the actions that join them, `stride` a latent."""
     generator = torch.Generator().manual_seed(seed)
     latents = torch.rand(batch, frames, 3, HEIGHT, WIDTH, generator=generator) * 2 - 1
-    columns = torch.rand(batch, frames - 1, 2, generator=generator) * torch.tensor([2, 3])
-    return LatentClip(latents, ACTIONS.encode(columns.floor()))
+    options = [2] * len(actions.buttons) + [len(c.options) for c in actions.choices] + [1] * len(actions.axes)
+    rows = torch.rand(batch, (frames - 1) * stride, actions.size, generator=generator) * torch.tensor(options)
+    keys = actions.size - len(actions.axes)
+    return LatentClip(latents, actions.encode(torch.cat([rows[..., :keys].floor(), rows[..., keys:]], -1)))
 
 
 def world(model: DiffusionModel[Any], sampler: SamplerConfig) -> World:

@@ -79,12 +79,14 @@ class WorldModel(nn.Module, ABC, Generic[State]):
 class DiffusionModel(WorldModel[State]):
     """A world model that denoises the next block.
 
-    `lead` latents at the start of a training clip are context only: ``forward`` predicts the rest.
+    `lead` latents at the start of a training clip are context only: ``forward`` predicts the rest. `given` ones are
+    what the model is conditioned on: ``forward`` reads them clean, and objectives do not grade them.
     """
 
     schedule: NoiseSchedule
     latent_shape: tuple[int, ...]
     lead: int = 0
+    given: int = 0
     context_level: float = 0.0  # noise level that the model is told for latents that are given
 
     def told(self, context_level: float) -> "DiffusionModel[State]":

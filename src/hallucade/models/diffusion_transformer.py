@@ -97,6 +97,7 @@ class DiffusionTransformer(FrameTransformer, DiffusionModel[TransformerMemory]):
         self.schedule = config.schedule.build()
         self.context_level = config.context_level
         self.context = config.window
+        self.given = 0 if config.image_condition == "none" else 1
         self.embed_level = config.level.build(config.width)
         grouped_features = config.stride * action_features
         self.embed_action = _action_embedding(config, grouped_features)
@@ -143,8 +144,9 @@ class DiffusionTransformer(FrameTransformer, DiffusionModel[TransformerMemory]):
 
         `image` is what a first-frame-conditioned model is conditioned on instead of the clip's first latent.
         """
-        self._check_actions(actions, noisy.shape[1])
-        output = self.clip_output(noisy, levels, self.pressed(actions, dropped), image)
+        first = self._first_action(actions.shape[1], noisy.shape[1])
+        pressed = self.pressed(actions[:, first:], None if dropped is None else dropped[:, first:])
+        output = self.clip_output(noisy, levels, pressed, image)
         return predict_x0(self.config.target, output.float(), noisy, levels, self.schedule)
 
     def clip_output(
@@ -202,36 +204,45 @@ class DiffusionTransformer(FrameTransformer, DiffusionModel[TransformerMemory]):
 
     def prefill(self, clip: LatentClip) -> TransformerMemory:
         frames = clip.latents.shape[1]
-        self._check_actions(clip.actions, frames)
+        first = self._first_action(clip.actions.shape[1], frames)
         levels = torch.full(clip.latents.shape[:2], self.context_level, device=clip.latents.device)
-        rows, image = self._action_rows(clip.actions), clip.latents[:, :1]
+        rows, image = self._action_rows(clip.actions[:, first:]), clip.latents[:, :1]
         picture = self._picture(image, torch.arange(frames) == 0)
         cues = FrameCues(self.embed_level(levels), windows(rows, self.config.injection.reach))
         _, own = self.read_clip(self._input(clip.latents, levels, picture), cues)
         return TransformerMemory(frames, self.remember(own), rows[:, frames:], None if picture is None else image)
 
     def conditioned_on(self, state: TransformerMemory, image: Latent) -> TransformerMemory:
-        """Exchange the picture that a first-frame-conditioned model is conditioned on, from the next latent on.
+        """Exchange the picture that a model with ``image_condition="every_frame"`` is told, from the next latent on.
 
-        What `state` has seen keeps its keys; to condition it anew, ``prefill`` a window that starts with the picture.
+        What `state` has seen keeps its keys; to condition it anew, ``prefill`` a clip that starts with the picture.
 
         Raises:
-            ValueError: the model is not conditioned on a picture.
+            ValueError: later latents are not told of a picture.
         """
-        if self.config.image_condition == "none":
-            raise ValueError('this model is not conditioned on a picture; train one with image_condition="first_frame"')
+        kind = self.config.image_condition
+        if kind != "every_frame":
+            raise ValueError(
+                f'image_condition is "{kind}", so that later latents are not told of a picture; prefill a clip that '
+                'starts with it, or train with image_condition="every_frame"'
+            )
         return replace(state, image=image)
 
     def fork(self, state: TransformerMemory) -> TransformerMemory:
         return replace(state, caches=[cache.clone() for cache in state.caches])
 
-    def _check_actions(self, actions: Float[Tensor, "b n a"], latents: int) -> None:
-        stride = self.config.stride
-        if actions.shape[1] != (latents - 1) * stride:
+    def _first_action(self, actions: int, latents: int) -> int:
+        """Return the number of the first action that leads to the second latent.
+
+        A first latent of as many frames as the others has actions between these, which nothing hears of.
+        """
+        stride, needed = self.config.stride, (latents - 1) * self.config.stride
+        if actions - needed not in (0, stride - 1):
             raise ValueError(
-                f"{actions.shape[1]} actions for {latents} latents of {stride} frame(s); give "
-                f"{(latents - 1) * stride}, and set the model's stride to the tokenizer's"
+                f"{actions} actions for {latents} latents of {stride} frame(s); give {needed}, and set the model's "
+                "stride to the tokenizer's"
             )
+        return actions - needed
 
     def _picture(
         self, image: Float[Tensor, "b 1 *latent"], given: Bool[Tensor, "t"]

@@ -1,4 +1,4 @@
-"""The ways an action enters a transformer block.
+"""The ways an action enters a transformer block; keys and mouse with windows of their own are in `keyboard_mouse`.
 
 Source: the ablations of NanoWM; FiLM is Perez et al. 2018 (arXiv:1709.07871).
 """
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from hallucade.nn.attention import Axis, View
 from hallucade.nn.cross_attention import FrameCrossAttention
 from hallucade.nn.injection import ActionInjection, BlockSite, InjectionConfig, Kept, Parts
+from hallucade.nn.keyboard_mouse import KeyboardMouseInjectionConfig as KeyboardMouseInjectionConfig
 from hallucade.nn.modulation import Modulation
 from hallucade.nn.norm import build_norm
 

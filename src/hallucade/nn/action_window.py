@@ -3,7 +3,8 @@
 A latent of r frames follows r actions. Told of the last w latents' actions, latent i knows actions r (i - w) to
 r i - 1: all that led to its own frames and to those of the w - 1 latents before, and none later. Matrix-Game 2 has
 r = 4 and w = 3, so 12 actions (He et al. 2025, arXiv:2508.13009). Something must stand for the actions before a clip:
-here the model's "no action"; Matrix-Game 2 repeats the first action, so that a clip's first picture hears of its future.
+here the model's "no action"; Matrix-Game 2 repeats the first action, so that a clip's first picture hears of what came
+after it.
 """
 
 import torch

@@ -54,7 +54,7 @@ class DiffusionForcing:
         x0 = clip.latents
         if x0.shape[1] < 2:
             raise ValueError(f"clips of {x0.shape[1]} frame; diffusion forcing needs at least 2")
-        levels, graded = self._levels(x0.shape[0], x0.shape[1], generator)
+        levels, graded = self._levels(x0.shape[0], x0.shape[1], model.given, generator)
         levels, graded = levels.to(x0.device), graded.to(x0.device)
         eps = torch.randn(x0.shape, generator=generator).to(x0.device)
         dropped = None
@@ -70,14 +70,17 @@ class DiffusionForcing:
         grade = graded[:, lead:].to(per_frame.dtype)
         return {"denoising": (per_frame * grade).sum() / grade.sum().clamp_min(1)}
 
-    def _levels(self, b: int, t: int, generator: torch.Generator) -> tuple[Float[Tensor, "b t"], Float[Tensor, "b t"]]:
-        """Return levels and which frames are graded: clean context is given, not predicted."""
+    def _levels(
+        self, b: int, t: int, given: int, generator: torch.Generator
+    ) -> tuple[Float[Tensor, "b t"], Float[Tensor, "b t"]]:
+        """Return levels and which frames are graded: clean context is not, nor are the first `given` frames."""
         levels = self.config.levels.draw((b, t), generator)
         clean = torch.rand((b, 1), generator=generator) < self.config.clean_share
         split = torch.randint(1, t, (b, 1), generator=generator)
         context = clean & (torch.arange(t) < split)
         quiet = torch.rand((b, t), generator=generator) * self.config.context_noise
-        return torch.where(context, quiet, levels), (~context).float()
+        known = torch.arange(t) < given
+        return torch.where(context, quiet, levels).masked_fill(known, 0), (~(context | known)).float()
 
     def _scale(self, levels: Float[Tensor, "b t"], schedule: NoiseSchedule) -> Float[Tensor, "b t"]:
         """Return the weight of each frame's squared error in x0, from its own level."""

@@ -19,7 +19,7 @@ class ModelView(DiffusionModel[State]):
         super().__init__()
         self.model = model
         self.schedule, self.latent_shape = model.schedule, model.latent_shape
-        self.block, self.context, self.lead = model.block, model.context, model.lead
+        self.block, self.context, self.lead, self.given = model.block, model.context, model.lead, model.given
         self.context_level = model.context_level
 
     def forward(
