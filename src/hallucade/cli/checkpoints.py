@@ -13,6 +13,7 @@ from hallucade.models.nanowm import Injection
 from hallucade.recipes.console import say
 from hallucade.recipes.import_checkpoint import TOLERANCE, FamilyName, Hints, relative_error
 from hallucade.recipes.import_checkpoint import import_checkpoint as import_run
+from hallucade.tokenizers.pretrained import PretrainedTokenizerConfig
 
 RUNS = Path("runs")
 CHECK = "--check"
@@ -33,6 +34,7 @@ def convert_or_check(
     size: tuple[int, int] | None = None,
     injection: Injection | None = None,
     prefix: str | None = None,
+    tokenizer: str | None = None,
 ) -> None:
     """Turn public weights into a run, or check our network against theirs.
 
@@ -45,6 +47,8 @@ def convert_or_check(
         size: rows and columns of a frame (toywm) or a latent (nanowm), where the weights do not tell.
         injection: where actions enter, where the weights do not tell.
         prefix: of the network's names, where the file holds several networks.
+        tokenizer: the autoencoder of NanoWM's latents: a folder with config.json and safetensors, or owner/name of the
+            hub; without, the run cannot be shown.
     """
     if check is not None:
         error = relative_error(family, check)
@@ -54,7 +58,9 @@ def convert_or_check(
     if file is not None:
         opened = None if store is None else EpisodeStore(store)
         out = out or RUNS / file.stem
-        model = import_run(family, file, out, store=opened, hints=Hints(prefix=prefix, size=size, injection=injection))
+        given = None if tokenizer is None else PretrainedTokenizerConfig(path=tokenizer)
+        hints = Hints(prefix=prefix, size=size, injection=injection, tokenizer=given)
+        model = import_run(family, file, out, store=opened, hints=hints)
         say(f"imported: {out}, {sum(value.numel() for value in model.weights.values()):,} parameters")
     elif check is None:
         raise ValueError(f"nothing to do: give a file of weights, or {CHECK} and a fixture")

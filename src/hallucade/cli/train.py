@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -12,10 +12,12 @@ from hallucade.cli.data import STORES
 from hallucade.cli.parse import MARKERS
 from hallucade.data.mixture import open_stores
 from hallucade.recipes.console import counting, say
+from hallucade.recipes.latents import open_caches
 from hallucade.recipes.registry import RECIPES, find_recipe
 from hallucade.recipes.run_config import RunConfig
 from hallucade.recipes.train import find_or_record, trained_for
 from hallucade.recipes.train import train as train_run
+from hallucade.tokenizers.pretrained import PretrainedTokenizerConfig
 from hallucade.training.trainer import TrainingDivergedError
 
 RUNS = Path("runs")
@@ -29,6 +31,11 @@ class Train:
     store: str | None = None
     """Recorded play, or a mixture: a:2,b sees a twice as often, a:70%,b:30% by shares; by default stores/RECIPE,
     recorded first if it is not there."""
+    latents: str | None = None
+    """Latents of the store from `hallucade tokenize`, of a mixture a,b; nothing is encoded. A recipe on pixels takes
+    over their tokenizer."""
+    tokenizer: str | None = None
+    """A pretrained autoencoder in place of the recipe's tokenizer: a folder, or owner/name of the hub."""
     out: Path | None = None
     """The run's folder; by default runs/RECIPE."""
     steps: int | None = None
@@ -40,6 +47,8 @@ class Train:
 def run_training(command: Train) -> None:
     """Train a recipe on a store that is given, or recorded for it."""
     config = command.config if command.steps is None else trained_for(command.config, command.steps)
+    if command.tokenizer is not None:
+        config = replace(config, tokenizer=PretrainedTokenizerConfig(path=command.tokenizer))
     name = Path(config.recipe).stem
     if command.store is not None:
         store = open_stores(command.store)
@@ -49,7 +58,7 @@ def run_training(command: Train) -> None:
             store = find_or_record(config, STORES / name, progress)
     run = command.out or RUNS / name
     try:
-        result = train_run(config, store, run, resume=command.resume)
+        result = train_run(config, store, run, latents=open_caches(command.latents), resume=command.resume)
     except TrainingDivergedError as error:  # a choice of the user's, and no defect of ours
         raise ValueError(str(error)) from error
     speed = f", {result.frames_per_s:,.0f} frames/s" if result.frames_per_s else ""  # none if it was finished before

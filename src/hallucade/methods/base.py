@@ -5,11 +5,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from hallucade.config import Config
 from hallucade.data.clips import Clip
-from hallucade.models.base import DiffusionModel, WorldModel
+from hallucade.models.base import DiffusionModel, LatentClip, WorldModel
 from hallucade.samplers.base import Sampler
 from hallucade.shapes import Scalar
 from hallucade.tokenizers.base import Tokenizer
@@ -39,6 +40,13 @@ class Method(nn.Module, ABC):
         The trainer updates the role before it asks for the next loss. Branch on `step`, never on data: every rank and
         microbatch yields the same roles. Randomness comes from ``batch.seed`` alone.
         """
+
+
+@torch.no_grad()
+def latent_clip(tokenizer: Tokenizer, batch: Clip) -> LatentClip:
+    """Return the latents of a batch: those of a cache where it has them, else those of its frames."""
+    latents = tokenizer.encode(batch.frames) if batch.latents is None else batch.latents
+    return LatentClip(latents, batch.actions)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from hallucade.data.clips import Clip
-from hallucade.methods.base import Method
-from hallucade.models.base import LatentClip, WorldModel
+from hallucade.methods.base import Method, latent_clip
+from hallucade.models.base import WorldModel
 from hallucade.objectives.base import Objective
 from hallucade.shapes import Scalar
 from hallucade.tokenizers.base import Tokenizer
@@ -27,8 +27,7 @@ class Pretrain(Method):
         return {"model": self.model}
 
     def losses(self, batch: Clip, step: int) -> Iterator[tuple[str, Scalar]]:
-        with torch.no_grad():
-            clip = LatentClip(self.tokenizer.encode(batch.frames), batch.actions)
+        clip = latent_clip(self.tokenizer, batch)
         parts = self.objective(self.model, clip, torch.Generator().manual_seed(batch.seed))
         self.metrics = {name: loss.detach() for name, loss in parts.items()}
         yield "model", torch.stack(list(parts.values())).sum()

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from hallucade.data.clips import Clip
-from hallucade.methods.base import Method, MethodConfig, diffusion_roles
+from hallucade.methods.base import Method, MethodConfig, diffusion_roles, latent_clip
 from hallucade.methods.distribution_matching import (
     DistributionMatchingConfig,
     Scored,
@@ -93,8 +93,7 @@ class SelfForcing(Method):
 
     def losses(self, batch: Clip, step: int) -> Iterator[tuple[str, Scalar]]:
         generator = torch.Generator().manual_seed(batch.seed)
-        with torch.no_grad():
-            clip = LatentClip(self.tokenizer.encode(batch.frames), batch.actions)
+        clip = latent_clip(self.tokenizer, batch)
         student_learns = step % self.config.student_every == 0
         with torch.set_grad_enabled(student_learns):
             drawn = self._play(clip, step, generator)

@@ -32,6 +32,7 @@ from hallucade.samplers.guided import GuidedSamplerConfig
 from hallucade.tokenizers.absent import AbsentTokenizerConfig
 from hallucade.tokenizers.base import TokenizerConfig
 from hallucade.tokenizers.pixel import PixelTokenizerConfig
+from hallucade.tokenizers.pretrained import PretrainedTokenizerConfig
 from hallucade.training.checkpoint import Checkpoint, write_checkpoint
 from hallucade.training.curriculum import Stage
 from hallucade.training.trainer import TrainerConfig
@@ -54,6 +55,7 @@ class Hints:
     prefix: str | None = None  # before the names of the network that is meant, where a file holds several
     size: tuple[int, int] | None = None  # rows and columns of a frame or latent
     injection: nanowm.Injection | None = None  # where actions enter
+    tokenizer: PretrainedTokenizerConfig | None = None  # what makes and shows the latents
 
 
 class Family(ABC):
@@ -70,7 +72,7 @@ class Family(ABC):
         """Yield our outputs beside the fixture's."""
 
     @abstractmethod
-    def run(self, model: PublicModel) -> RunConfig:
+    def run(self, model: PublicModel, tokenizer: PretrainedTokenizerConfig | None) -> RunConfig:
         """Return the run that such weights come from, with what is known of its data as source."""
 
 
@@ -88,15 +90,17 @@ class NanoWM(Family):
         inputs = (fixture[f"input.{name}"] for name in ("latents", "timesteps", "actions"))
         yield nanowm.nanowm_output(model, *inputs), fixture["output"]
 
-    def run(self, model: PublicModel) -> RunConfig:
+    def run(self, model: PublicModel, tokenizer: PretrainedTokenizerConfig | None) -> RunConfig:
         _, rows, columns = model.latent_shape
         axes = tuple(Axis(name=f"action_{i}", low=-1.0, high=1.0) for i in range(model.action_features))
         pixels = model.latent_shape[0] == 3
+        if pixels and tokenizer is not None:
+            raise PublicWeightsError("this NanoWM dreams pixels; leave the tokenizer out")
         scale = 1 if pixels else NANOWM_PIXELS
         frames = model.config.window
         return RunConfig(
             recipe="nanowm",
-            tokenizer=PixelTokenizerConfig() if pixels else _autoencoder(model),
+            tokenizer=PixelTokenizerConfig() if pixels else _autoencoder(model, tokenizer),
             model=model.config,
             objective=DiffusionForcingConfig(clean_share=0.0, context_noise=0.0),
             sampler=GuidedSamplerConfig(sampler=DDIMSamplerConfig(), history_level=NANOWM_HISTORY),
@@ -107,8 +111,17 @@ class NanoWM(Family):
         )
 
 
-def _autoencoder(model: PublicModel) -> TokenizerConfig:
+def _autoencoder(model: PublicModel, tokenizer: PretrainedTokenizerConfig | None) -> TokenizerConfig:
     channels, rows, columns = model.latent_shape
+    if tokenizer is not None:
+        made = tokenizer.latent_shape(rows * NANOWM_PIXELS, columns * NANOWM_PIXELS)
+        if made != tuple(model.latent_shape):
+            have, want = ("x".join(map(str, shape)) for shape in (made, model.latent_shape))
+            raise PublicWeightsError(
+                f"{tokenizer.path} makes latents of {have} and this NanoWM dreams {want}; give the autoencoder that "
+                "it was trained with (and --size, if its latents are not square)"
+            )
+        return tokenizer.pinned()
     return AbsentTokenizerConfig(made_by="Stable Diffusion's autoencoder", latent_shape=(channels, rows, columns))
 
 
@@ -130,7 +143,9 @@ class ToyWM(Family):
             streamed = toy_wm.toy_wm_stream(model, fixture["stream.frames"], fixture["stream.actions"])
             yield streamed, fixture["stream.output"]
 
-    def run(self, model: PublicModel) -> RunConfig:
+    def run(self, model: PublicModel, tokenizer: PretrainedTokenizerConfig | None) -> RunConfig:
+        if tokenizer is not None:
+            raise PublicWeightsError("toy-wm dreams pixels; leave the tokenizer out")
         if model.action_features != PONG_ACTIONS.features:
             raise PublicWeightsError(
                 f"this model knows {model.action_features} actions and Pong has {PONG_ACTIONS.features}; "
@@ -171,12 +186,14 @@ def import_checkpoint(
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(f"{out} is not empty; choose another folder")
     kind = FAMILIES[family]
-    model = _read(kind, read_weights(path), hints or Hints())
-    run = kind.run(model)
+    hints = hints or Hints()
+    model = _read(kind, read_weights(path), hints)
+    run = kind.run(model, hints.tokenizer)
     prompts = _black(run) if store is None else _prompts(run, store)
     metadata = {"imported": family, "file": path.name, "sha256": _sha256(path)}
     weights = {f"model.{name}": value for name, value in model.weights.items()}
     write_checkpoint(out, Checkpoint(0, weights, run.to_json(), metadata))
+    run.tokenizer.keep_in(out)
     save_prompts(out, prompts)
     return model
 

@@ -80,7 +80,7 @@ def build_world(
     """Build a world from a config and the weights of a checkpoint."""
     source = config.source
     assert source is not None
-    tokenizer = config.tokenizer.build()
+    tokenizer = config.tokenizer.kept_in(folder).build()
     model = config.model.build(source.actions, tokenizer.latent_shape(*source.frame_size))
     both = nn.ModuleDict({"tokenizer": tokenizer, "model": model})
     load_tensors(both, weights, folder)
@@ -104,7 +104,7 @@ def make_world(config: RunConfig, tokenizer: Tokenizer, model: WorldModel[Any]) 
 
 
 def export(run: str | Path, target: Path) -> Path:
-    """Write a run's newest weights, config and prompts into a new folder that can be shared and played.
+    """Write what playing needs of a run into a new folder: newest weights, config, prompts, pretrained tokenizer.
 
     Raises:
         CheckpointError: the run cannot be read, the target is not empty, or the disk is full.
@@ -114,6 +114,7 @@ def export(run: str | Path, target: Path) -> Path:
         raise CheckpointError(f"{target} is not empty; choose another folder")
     shared = Checkpoint(checkpoint.step, checkpoint.weights, checkpoint.config, checkpoint.metadata, {}, {})
     write_checkpoint(target, shared)
+    read_config(folder, checkpoint).tokenizer.kept_in(folder).keep_in(target)
     if (folder / PROMPTS).is_file():
         shutil.copyfile(folder / PROMPTS, target / PROMPTS)
     return target

@@ -11,11 +11,13 @@ import torch
 from hallucade.data.clips import ClipWindows
 from hallucade.data.environment_recording import EnvironmentRecordingConfig, record_environment
 from hallucade.data.episode import Episode
+from hallucade.data.latent_cache import LatentCache
 from hallucade.data.manifest import StoreError
 from hallucade.data.mixture import Mixture
 from hallucade.data.recorder import Progress, RecordingConfig, record
 from hallucade.data.store import EpisodeStore
 from hallucade.methods.pretrain import Pretrain
+from hallucade.recipes.latents import KeepTokenizer, on_latents, with_given_weights
 from hallucade.recipes.load import make_world, read_config
 from hallucade.recipes.prompts import PROMPTS, prompt_of, save_prompts, validation_episodes
 from hallucade.recipes.run_config import RunConfig, Source
@@ -51,7 +53,13 @@ def find_or_record(config: RunConfig, path: Path, progress: Progress | None = No
 
 
 def train(
-    config: RunConfig, store: EpisodeStore | Mixture, run_folder: Path, *, resume: bool = False, progress: bool = True
+    config: RunConfig,
+    store: EpisodeStore | Mixture,
+    run_folder: Path,
+    *,
+    latents: Sequence[LatentCache] = (),
+    resume: bool = False,
+    progress: bool = True,
 ) -> TrainingResult:
     """Train what `config` describes on `store`, into `run_folder`.
 
@@ -59,15 +67,18 @@ def train(
         config: the recipe, with the user's changes.
         store: recorded play, of one store or of several.
         run_folder: new or empty, unless `resume`.
+        latents: one cache a store; nothing is encoded then.
         resume: go on from the newest whole checkpoint.
         progress: show a bar, or lines where there is no terminal.
 
     Raises:
-        ValueError: the folder is not empty, the resumed run was another, or the store does not suit the recipe.
+        ValueError: the folder is not empty, the resumed run was another, or the store or a cache does not suit the
+            recipe.
         CheckpointError: a checkpoint cannot be written or read.
         TrainingDivergedError: losses stayed non-finite.
     """
-    config = replace(config, source=Source.of(store))
+    config = with_given_weights(replace(on_latents(config, latents), source=Source.of(store)), run_folder)
+    clips = make_clips(config, store, latents)
     if resume:
         check_same_run(config, run_folder)
     torch.manual_seed(config.trainer.seed)  # of the fresh weights
@@ -77,16 +88,17 @@ def train(
     world = make_world(config, tokenizer, model)
     callbacks: list[Callback] = [
         KeepPrompts(run_folder, [prompt_of(episode, config.prompt_frames) for episode in held_out]),
+        KeepTokenizer(run_folder, config.tokenizer),
         SampleVideos(world, held_out[:SAMPLED], config.prompt_frames, run_folder / SAMPLES, config.sample_every),
     ]
     trainer = Trainer(
         config.trainer,
         Pretrain(tokenizer, model, config.objective.build()),
-        make_clips(config, store),
+        clips,
         run_folder,
         run_config=config.to_json(),
         callbacks=callbacks,
-        fingerprint=store.fingerprint,
+        fingerprint="+".join([store.fingerprint, *(cache.fingerprint for cache in latents)]),
         progress=progress,
     )
     return trainer.train(resume)
@@ -121,8 +133,12 @@ def trained_for(config: RunConfig, steps: int) -> RunConfig:
     return replace(config, stages=stages, trainer=trainer, sample_every=min(config.sample_every, steps))
 
 
-def make_clips(config: RunConfig, store: EpisodeStore | Mixture) -> StagedClips:
-    """Return the clips of every stage, in order."""
+def make_clips(config: RunConfig, store: EpisodeStore | Mixture, latents: Sequence[LatentCache] = ()) -> StagedClips:
+    """Return the clips of every stage, in order: of frames, or of the latents of caches.
+
+    Raises:
+        ValueError: a stage's clips are longer than any episode, or a cache is of another store.
+    """
     sources = [
         ClipWindows(
             store,
@@ -133,6 +149,7 @@ def make_clips(config: RunConfig, store: EpisodeStore | Mixture) -> StagedClips:
             focus=config.focus,
             balance=config.balance,
             damage=config.damage,
+            latents=latents,
         )
         for stage in config.stages
     ]
@@ -171,6 +188,8 @@ def check_same_run(config: RunConfig, run_folder: Path) -> None:
     if not checkpoints.steps():
         return
     old = read_config(run_folder, checkpoints.load(weights_only=True))
+    if config.tokenizer.agrees(old.tokenizer):  # wherever its weights lie
+        config = replace(config, tokenizer=old.tokenizer)
     found = list(differences(old.to_json(), config.to_json()))
     if found:
         raise ValueError(f"{run_folder} holds another run: {'; '.join(found)}; choose another folder")

@@ -21,5 +21,5 @@ class AbsentTokenizerConfig(TokenizerConfig):
         shape = "x".join(map(str, self.latent_shape))
         raise ValueError(
             f"this model dreams latents of {shape} made by {self.made_by}, which is not part of the run; "
-            "a run needs its tokenizer to be played"
+            "import it again with --tokenizer FOLDER to show its dreams"
         )

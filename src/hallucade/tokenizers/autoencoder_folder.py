@@ -160,7 +160,7 @@ class AutoencoderFolder:
         diffusers = _diffusers()
         _ = self.fingerprint  # reads every byte, with a clear error where one is missing
         try:
-            with _quiet(diffusers):
+            with _quiet(diffusers), torch.random.fork_rng(devices=[]):  # weights that are drawn, and then replaced
                 network, found = getattr(diffusers, self.name).from_pretrained(
                     str(self.path),
                     local_files_only=True,

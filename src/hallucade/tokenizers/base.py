@@ -61,5 +61,9 @@ class TokenizerConfig(Config):
         """Return the config that reads the given weights that ``keep_in`` copied into a folder, if it did."""
         return self
 
+    def agrees(self, other: "TokenizerConfig") -> bool:
+        """Return whether both make the same latents, as far as their fingerprints tell."""
+        return self == other
+
     def keep_in(self, folder: Path) -> None:
         """Copy given weights into a folder, unless they are there."""

@@ -49,6 +49,12 @@ class PretrainedTokenizerConfig(TokenizerConfig):
     def kept_in(self, folder: Path) -> "PretrainedTokenizerConfig":
         return replace(self, path=str(folder / KEPT)) if (folder / KEPT).is_dir() else self
 
+    def agrees(self, other: TokenizerConfig) -> bool:
+        if not isinstance(other, PretrainedTokenizerConfig) or self.precision != other.precision:
+            return False
+        known = self.fingerprint is not None and other.fingerprint is not None
+        return self.fingerprint == other.fingerprint if known else self.path == other.path
+
     def keep_in(self, folder: Path) -> None:
         if not (folder / KEPT).is_dir():
             self._find().copy_to(folder / KEPT)

@@ -119,7 +119,8 @@ class Updater:
         return dict(zip(values, cast("list[float]", means.tolist()), strict=True))
 
     def _to_device(self, clip: Clip) -> Clip:
-        return replace(clip, frames=self.fabric.to_device(clip.frames), actions=self.fabric.to_device(clip.actions))
+        parts = {"frames": clip.frames, "actions": clip.actions, "latents": clip.latents}
+        return replace(clip, **{name: self.fabric.to_device(part) for name, part in parts.items() if part is not None})
 
     def _zero_grad(self) -> None:
         for parameter in self.method.parameters():  # of every role: a loss reaches through other roles too
