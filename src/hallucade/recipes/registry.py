@@ -14,6 +14,7 @@ from hallucade.recipes.run_config import RunConfig
 from hallucade.samplers import ddim as ddim  # a run folder may name their configs
 from hallucade.samplers import guided as guided
 from hallucade.tokenizers import absent as absent
+from hallucade.tokenizers import pretrained as pretrained
 
 Recipe = Callable[[], RunConfig]
 RECIPES: dict[str, Recipe] = {
