@@ -18,7 +18,7 @@ from hallucade.recipes.load import BUNDLED, BUNDLED_RUN
 HALLUCADE = Path(sys.executable).with_name("hallucade")
 RECIPE = str(Path(tiny_recipe.__file__))
 SMALL = "--pong.rollouts 6 --pong.response-rollouts 3 --pong.horizon 33 --pong.horizons 1 8 32 --pong.switching 16"
-SHORT = "--pong.survival-rollouts 2 --pong.survival-frames 65 --pong.shown-frames 20"
+SHORT = "--pong.survival-rollouts 2 --pong.survival-frames 65 --pong.shown-frames 20 --long.games 3 --long.frames 60"
 
 
 @pytest.mark.timeout(180)
@@ -36,6 +36,7 @@ def test_record_inspect_train_evaluate_rollout_export_play(tmp_path: Path) -> No
     hallucade(tmp_path, "evaluate", "run", "--quick", "--store", "play", *SMALL.split(), *SHORT.split())
     metrics = json.loads((tmp_path / "run/metrics.json").read_text())
     assert {"pong/ball_error_px@8", "pong/one_ball_share@33", "clips/psnr@8"} <= metrics.keys()
+    assert {"long/ssim@60", "episodes/ssim@60"} <= metrics.keys()
     assert "<video" in (tmp_path / "run/report.html").read_text()
 
     hallucade(tmp_path, "rollout", "run", "--out", "films/dream.mp4", "--frames", "9")

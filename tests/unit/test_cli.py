@@ -13,6 +13,7 @@ from echo_world import echo_world
 from hallucade import __version__
 from hallucade.cli import COMMANDS, main, worlds
 from hallucade.evaluation.game_check.pong import PongCheckConfig
+from hallucade.evaluation.long_run.check import LongRunConfig
 from hallucade.recipes import demo as demo_module
 from hallucade.recipes.console import explain
 from hallucade.recipes.registry import RECIPES
@@ -68,18 +69,21 @@ def test_quick_lowers_the_defaults_and_leaves_what_is_asked_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[PongCheckConfig] = []
+    runs: list[LongRunConfig] = []
 
-    def judge(world: object, store: object, *, pong: PongCheckConfig, clips: object, progress: object) -> None:
+    def judge(world: object, store: object, *, pong: PongCheckConfig, long: LongRunConfig, **others: object) -> None:
         asked.append(pong)
+        runs.append(long)
         sys.exit(7)
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(worlds, "load", lambda run: echo_world())
+    monkeypatch.setattr(worlds, "load", lambda run, sampling: echo_world())
     monkeypatch.setattr(worlds, "evaluate_world", judge)
     assert exit_code("evaluate", "--quick", "--pong.rollouts", "256") == 7
-    assert exit_code("evaluate", "--pong.seed", "5") == 7
+    assert exit_code("evaluate", "--pong.seed", "5", "--long.frames", "70") == 7
     assert (asked[0].rollouts, asked[0].survival_rollouts) == (256, 16)
     assert (asked[1].rollouts, asked[1].survival_rollouts, asked[1].seed) == (256, 64, 5)
+    assert [(run.games, run.frames) for run in runs] == [(8, 1000), (32, 70)]
 
 
 @pytest.mark.parametrize(
@@ -98,10 +102,15 @@ def test_quick_lowers_the_defaults_and_leaves_what_is_asked_for(
         (["train", "gone.py"], "recipe file gone.py does not exist"),
         (["train", RECIPE, "--trainer.steps", "7"], "have 24 steps and its trainer 7; make them equal"),
         (["train", RECIPE, "--store", "gone"], "gone: there is no such folder; record one with"),
-        (["train", "rope_small"], "make it with `hallucade import dino-wm deformable/rope stores/rope_small --size"),
+        (
+            ["train", "rope_small"],
+            "make it with `hallucade import dino-wm deformable/rope stores/rope_small --size 64 64`",
+        ),
         (["train", "crafter_nanowm", "--tokenizer.path", "./gone"], "there is no folder ./gone; give one with"),
         (["evaluate", "gone"], "gone does not exist; give a run folder"),
         (["rollout", "gone"], "gone does not exist; give a run folder"),
+        (["rollout", "--eta", "0.5"], "FlowSamplerConfig has no eta; --sampler ddim has it"),
+        (["rollout", "--schedule", "pyramid", "--sampling-steps", "4"], "train it with DiffusionForcingConfig"),
         (["export", "gone", "there"], "gone does not exist; give a run folder"),
         (["play", "gone", "--port", "0"], "gone does not exist; give a run folder"),
         (["play", "gone", "--port", "70000"], "port is 70000; choose one from 1 to 65535"),
@@ -127,6 +136,7 @@ def test_a_mistake_is_one_line_and_exit_code_2(
         (["train", RECIPE, "--model.patch", "two"], "--model.patch"),
         (["record", "pong", "--frmaes", "3"], "--frames"),
         (["evaluate", "--pong.hold", "1"], "hold is 1; use 2 or more"),
+        (["evaluate", "--long.games", "0"], "games is 0; use 1 or more"),
     ],
 )
 def test_an_option_that_does_not_fit_is_named(

@@ -17,6 +17,7 @@ from hallucade.data.pictures import overlay_keys, write_video
 from hallucade.data.store import EpisodeStore
 from hallucade.evaluation.evaluate import evaluate as evaluate_world
 from hallucade.evaluation.game_check.pong import PongCheckConfig
+from hallucade.evaluation.long_run.check import LongRunConfig
 from hallucade.evaluation.recorded_clips import ClipCheckConfig
 from hallucade.evaluation.report import write_report
 from hallucade.games.base import Bot
@@ -38,7 +39,8 @@ Sampling = Annotated[SamplingChoice, tyro.conf.arg(name="")]
 
 def evaluate(arguments: Sequence[str]) -> None:
     """Judge a run against the true game."""
-    parse(partial(judge, pong=PongCheckConfig.quick()) if "--quick" in arguments else judge, "evaluate", arguments)
+    quick = partial(judge, pong=PongCheckConfig.quick(), long=LongRunConfig.quick())
+    parse(quick if "--quick" in arguments else judge, "evaluate", arguments)
 
 
 def judge(
@@ -50,6 +52,7 @@ def judge(
     sampling: Sampling = SamplingChoice(),  # noqa: B008 - frozen
     pong: PongCheckConfig = PongCheckConfig(),  # noqa: B008 - frozen
     clips: ClipCheckConfig = ClipCheckConfig(),  # noqa: B008 - frozen
+    long: LongRunConfig = LongRunConfig(),  # noqa: B008 - frozen
 ) -> None:
     """Judge a run against the true game; write metrics.json and report.html.
 
@@ -61,13 +64,14 @@ def judge(
         sampling: how to sample, instead of as the recipe says.
         pong: how much of the true game.
         clips: how much of the store, and by which networks that others trained; see docs/metrics.md.
+        long: how long to dream on beside the true game, and a store's episodes; see docs/metrics.md.
     """
     world = load(run, sampling=sampling)
     recorded = None if store is None else EpisodeStore(store)
     out = out or run or RUNS / "bundled"
     out.mkdir(parents=True, exist_ok=True)  # minutes before it is needed
     with staged("judging") as stage:
-        evaluation = evaluate_world(world, recorded, pong=pong, clips=clips, progress=stage)
+        evaluation = evaluate_world(world, recorded, pong=pong, clips=clips, long=long, progress=stage)
     write_report(out, evaluation, run_facts(run, sampling))
     for name, value in sorted(evaluation.metrics.items()):
         say(f"{name:>42}  {value:.4g}")

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from hallucade.evaluation import report_tables as tables
 from hallucade.evaluation.line_chart import line_chart
-from hallucade.evaluation.page import figure, page, pairs, video, write_whole
-from hallucade.evaluation.result import Evaluation, Plot, Video
+from hallucade.evaluation.page import figure, page, pairs, picture, video, write_whole
+from hallucade.evaluation.result import Evaluation, Plot, Still, Video
 
 METRICS_FILE, REPORT_FILE = "metrics.json", "report.html"
 
@@ -41,7 +41,7 @@ def report_html(metrics: Mapping[str, float], evaluation: Evaluation, about: Map
     sections = (
         ("", tables.headline_table(metrics)),
         ("See for yourself", "".join(_video(shown) for shown in evaluation.videos)),
-        ("Over the frames", f'<div class="plots">{"".join(_plot(plot) for plot in evaluation.plots)}</div>'),
+        *_drawn_sections(evaluation),
         ("Errors of the game's state", tables.error_table(metrics)),
         ("Rules", tables.rule_table(metrics)),
         ("Likeness of the pictures", tables.picture_table(metrics, "pong") + tables.picture_table(metrics, "clips")),
@@ -51,6 +51,21 @@ def report_html(metrics: Mapping[str, float], evaluation: Evaluation, about: Map
         ("All numbers", f"<details><summary>{len(metrics)} metrics</summary>{tables.full_table(metrics)}</details>"),
     )
     return page("Evaluation", "How good is the dream?", about, sections)
+
+
+def _drawn_sections(evaluation: Evaluation) -> list[tuple[str, str]]:
+    """Return plots and stills by their sections, in the order in which these first come."""
+    named = dict.fromkeys(shown.section for shown in (*evaluation.plots, *evaluation.stills))
+    sections = list[tuple[str, str]]()
+    for name in named:
+        plots = "".join(_plot(plot) for plot in evaluation.plots if plot.section == name)
+        stills = "".join(_still(still) for still in evaluation.stills if still.section == name)
+        sections.append((name, (f'<div class="plots">{plots}</div>' if plots else "") + stills))
+    return sections
+
+
+def _still(still: Still) -> str:
+    return figure(still.title, still.caption, picture(still.pixels, still.title))
 
 
 def _plot(plot: Plot) -> str:

@@ -90,6 +90,33 @@ HEADLINES = (
         "{:.0%}",
     ),
     Headline(
+        "long/one_ball_share_worst",
+        "Exactly one ball, worst of ten segments",
+        "Of a thousand frames under the keys of a true game, the hundred in which the dream was least of a game.",
+        "{:.1%}",
+        least=0.9,
+        target="at least 90%",
+    ),
+    Headline(
+        "long/contrast_ratio_worst",
+        "Contrast, worst segment",
+        "Over that of real play. A dream that fades or glares leaves 1, in the middle or at the end.",
+        "{:.2f}",
+        least=0.9,
+        most=1.1,
+        target="0.9 to 1.1",
+    ),
+    Headline(
+        "long/ssim@1000",
+        "SSIM at frame 1,000",
+        "Beside one true game under the same keys; two true games have that of the next line in common.",
+    ),
+    Headline(
+        "long/other_ssim@1000",
+        "SSIM of two true games",
+        "What is alike without anybody dreaming: after the first serve no dream can be expected above it.",
+    ),
+    Headline(
         "pong/response_direction",
         "Paddle moves the right way",
         "Share of held keys after which it went where the key points.",
@@ -177,7 +204,7 @@ def error_table(metrics: Metrics) -> str:
     """Return state errors over the horizon: the dream between its two yardsticks."""
     horizons = _horizons(metrics, "pong/paddle_error_px")
     rows = list[str]()
-    for name, label in ERRORS.items():
+    for name, label in ERRORS.items() if horizons else ():
         for prefix, who in WHO.items():
             values = [metrics.get(f"pong/{prefix}{name}@{h}") for h in horizons]
             rows.append(_row(f"{label}, {who}" if prefix else f"<b>{label}, {who}</b>", values, "{:.2f}"))

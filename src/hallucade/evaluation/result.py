@@ -3,6 +3,9 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+import numpy as np
+from jaxtyping import UInt8
+
 from hallucade.shapes import FrameArray
 
 Progress = Callable[[str, float], None]  # (what is running, share of the whole that is done, 0 to 1)
@@ -14,14 +17,18 @@ def silent(stage: str, share: float) -> None:
 
 @dataclass(frozen=True)
 class Curve:
-    """One line of a plot: y at x, of equal length."""
+    """One line of a plot: y at x, of equal length, within `low` and `high` if there is an interval."""
 
     name: str
     x: tuple[float, ...]
     y: tuple[float, ...]
+    low: tuple[float, ...] = ()
+    high: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         assert len(self.x) == len(self.y), f"curve {self.name!r} has {len(self.x)} x and {len(self.y)} y"
+        assert len(self.low) == len(self.high), f"curve {self.name!r} has {len(self.low)} low and {len(self.high)} high"
+        assert len(self.low) in (0, len(self.x)), f"the interval of curve {self.name!r} is not as long as the curve"
 
 
 @dataclass(frozen=True)
@@ -35,6 +42,8 @@ class Plot:
     caption: str = ""
     target: float | None = None  # drawn as a horizontal line
     log: bool = False  # y on a logarithmic axis
+    log_x: bool = False
+    section: str = "Over the frames"  # of the report
 
 
 @dataclass(frozen=True)
@@ -45,6 +54,16 @@ class Video:
     frames: FrameArray
     fps: float
     caption: str = ""
+
+
+@dataclass(frozen=True)
+class Still:
+    """A picture, pixel for pixel."""
+
+    title: str
+    pixels: UInt8[np.ndarray, "h w 3"]
+    caption: str = ""
+    section: str = "Over the frames"  # of the report
 
 
 @dataclass(frozen=True)
@@ -59,6 +78,7 @@ class Evaluation:
     videos: tuple[Video, ...] = ()
     protocol: Mapping[str, str] = field(default_factory=dict[str, str])  # seeds, windows and counts, in words
     notes: tuple[str, ...] = ()  # what was not measured and why, and what must not be read into a number
+    stills: tuple[Still, ...] = ()
 
     def joined(self, other: "Evaluation") -> "Evaluation":
         """Return both as one; names must not repeat."""
@@ -70,4 +90,5 @@ class Evaluation:
             self.videos + other.videos,
             {**self.protocol, **other.protocol},
             self.notes + other.notes,
+            self.stills + other.stills,
         )

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from hallucade.evaluation.evaluate import evaluate
 from hallucade.evaluation.game_check.pong import PongCheckConfig
+from hallucade.evaluation.long_run.check import LongRunConfig
 from hallucade.evaluation.report import write_report
 from hallucade.play.server import PortInUse, serve
 from hallucade.recipes.console import counting, say, staged
@@ -41,7 +42,7 @@ def demo(folder: Path, *, host: str = "127.0.0.1", port: int = 8000) -> None:
         return
     world = load(run)
     with staged("3/4 judging it against the true game") as stage:
-        evaluation = evaluate(world, pong=PongCheckConfig.quick(), progress=stage)
+        evaluation = evaluate(world, pong=PongCheckConfig.quick(), long=LongRunConfig.quick(), progress=stage)
     write_report(run, evaluation, run_facts(run))
     say(f"3/4 judged: {run / 'report.html'}")
     for name, meaning, form in SHOWN:

@@ -32,7 +32,7 @@ def dream_batches(
     """
     generators = seeded(seed, len(prompts))
     m, n = world.frames_per_step, actions.shape[1]
-    whole = np.concatenate([actions, np.repeat(actions[:, -1:], -n % m, 1)], 1)  # the last step is cut after dreaming
+    whole = _held_on(actions, n + -n % m)  # the last step is cut after dreaming
     for start in range(0, len(prompts), batch):
         rows = slice(start, start + batch)
         steps = (whole[rows, i : i + m] for i in range(0, whole.shape[1], m))
@@ -43,6 +43,25 @@ def dream_batches(
         yield rows, np.concatenate(frames, 1)[:, :n]
 
 
+def dream_chunks(
+    world: World,
+    prompts: Sequence[Prompt],
+    actions: Float32[np.ndarray, "b n c"],
+    generators: Generators,
+    chunk: int,
+) -> Iterator[UInt8[np.ndarray, "b m h w 3"]]:
+    """Dream n frames from each prompt side by side, `chunk` at a time or a few more: no more of them are held."""
+    m, n = world.frames_per_step, actions.shape[1]
+    steps = (_held_on(actions[:, i : i + m], m) for i in range(0, n, m))
+    waiting, done = list[np.ndarray](), 0
+    for block in _dreamed(world, prompts, steps, generators):
+        waiting.append(block[:, : n - done])
+        done += block.shape[1]
+        if done >= n or sum(part.shape[1] for part in waiting) >= chunk:
+            yield np.concatenate(waiting, 1)
+            waiting.clear()
+
+
 def play(
     world: World, prompts: Sequence[Prompt], policy: Policy, frames: int, seed: int
 ) -> Iterator[UInt8[np.ndarray, "b m h w 3"]]:
@@ -50,6 +69,11 @@ def play(
     m = world.frames_per_step
     steps = (np.repeat(policy()[:, None], m, 1) for _ in range(-(-frames // m)))
     yield from _dreamed(world, prompts, steps, seeded(seed, len(prompts)))
+
+
+def _held_on(actions: Float32[np.ndarray, "b n c"], length: int) -> Float32[np.ndarray, "b m c"]:
+    """Hold the last action until there are `length` of them."""
+    return np.concatenate([actions, np.repeat(actions[:, -1:], length - actions.shape[1], 1)], 1)
 
 
 @torch.no_grad()

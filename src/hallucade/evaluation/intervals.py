@@ -1,0 +1,35 @@
+"""How sure a mean over games is: 95 % intervals."""
+
+import math
+
+import numpy as np
+from jaxtyping import Float64
+from scipy import stats
+
+LEVEL = 0.95
+
+
+def mean_interval(values: Float64[np.ndarray, "n"]) -> tuple[float, float, float]:
+    """Return the mean of independent values and the ends of its interval by Student's t.
+
+    The mean is that of the exact sum, so that no order of the values changes a bit. Of one value there is no interval:
+    both ends are the value.
+    """
+    n = len(values)
+    mean = math.fsum(values.tolist()) / n
+    if n < 2:
+        return mean, mean, mean
+    spread = math.sqrt(math.fsum(((values - mean) ** 2).tolist()) / (n - 1))
+    half = float(stats.t.ppf((1 + LEVEL) / 2, n - 1)) * spread / math.sqrt(n)
+    return mean, mean - half, mean + half
+
+
+def share_interval(share: float, n: int) -> tuple[float, float]:
+    """Return the score interval of a share of n independent games (Wilson 1927), which is honest near 0 and 1.
+
+    Where `share` is a mean of shares within games it is wider than need be.
+    """
+    z = float(stats.norm.ppf((1 + LEVEL) / 2))
+    middle = (share + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z / (1 + z**2 / n) * math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
+    return max(0.0, middle - half), min(1.0, middle + half)
