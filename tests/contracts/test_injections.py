@@ -110,7 +110,7 @@ def fresh(injection, space=ONE_BUTTON, **options):
 
 @pytest.mark.parametrize("space", [ONE_BUTTON, ONE_AXIS], ids=["button", "axis"])
 def test_a_fresh_network_learns_what_actions_do(injection, space):
-    assert learned_response(fresh(injection, space), space) < 0.3
+    assert learned_response(fresh(injection, space), space) < 0.1
 
 
 def test_a_network_that_cannot_learn_them_fails_that_test():

@@ -95,10 +95,11 @@ class KeyboardMouseInjection(ActionInjection):
         self, x: Float[Tensor, "b t n c"], action: Float[Tensor, "b t d"], view: View, past: Kept
     ) -> tuple[Float[Tensor, "b t n c"], Kept]:
         assert view.actions is not None
-        keys, moves = action.unflatten(-1, (self.frames, -1)).split([self.keys, self.axes], -1)  # b t frames _
+        pressed = action.reshape(*action.shape[:2], self.frames, -1)  # b t frames a
+        keys, moves = pressed[..., : self.keys], pressed[..., self.keys :].flatten(2)
         kept: list[KeysValues] = []
         if self.mouse is not None:
-            change, own = self.mouse(x, moves.flatten(2), view.actions, past[0] if past else None)
+            change, own = self.mouse(x, moves, view.actions, past[0] if past else None)
             x = x + change
             kept.append(own)
         if self.keyboard is not None:
