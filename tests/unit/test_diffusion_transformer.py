@@ -9,9 +9,12 @@ import torch
 
 from hallucade.actions import ActionSpace, Button, Choice
 from hallucade.config import Config
+from hallucade.diffusion.schedules import CosineNoiseConfig
 from hallucade.models.base import LatentClip
 from hallucade.models.diffusion_transformer import DiffusionTransformerConfig
 from hallucade.models.toy_wm import toy_wm
+from hallucade.recipes.pong import pong_transformer
+from hallucade.training.curriculum import Stage
 
 PONG = ActionSpace(choices=(Choice(name="move", options=("stay", "up", "down")),))
 SMALL = DiffusionTransformerConfig(width=24, heads=2, depth=2, window=5)
@@ -49,7 +52,7 @@ def test_fresh_blocks_are_the_identity_and_the_output_is_zero():
 
 @torch.no_grad()
 @pytest.mark.parametrize("layout", ["factorised", "full"])
-@pytest.mark.parametrize("positions", ["axial", "flat"])
+@pytest.mark.parametrize("positions", ["axial", "flat", "video"])
 def test_frame_one_million_is_as_exact_as_frame_one(layout, positions):
     # One layer that looks back: what it keeps of a frame does not depend on the frames before.
     depth = 2 if layout == "factorised" else 1
@@ -96,12 +99,17 @@ def test_forward_compiles_into_one_graph():
     script = """
 import torch
 from hallucade.models.diffusion_transformer import DiffusionTransformer, DiffusionTransformerConfig
+from hallucade.nn import attention
 for layout in ("factorised", "full"):
     config = DiffusionTransformerConfig(width=24, heads=2, depth=2, window=5, sink=1, layout=layout, zero_init=False)
     model = DiffusionTransformer(config, 3, (3, 8, 12))
     args = torch.randn(2, 7, 3, 8, 12), torch.rand(2, 7), torch.rand(2, 6, 3), torch.rand(2, 6) < 0.5
     compiled = torch.compile(model, backend="eager", fullgraph=True)
     torch.testing.assert_close(compiled(*args), model(*args))
+with torch.no_grad():  # the last one, full, as on an accelerator
+    expected, attention.choose_kernel = model(*args), lambda *shape, **choices: "flex"
+    torch.compiler.reset()
+    torch.testing.assert_close(compiled(*args), expected)
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -123,12 +131,44 @@ def test_config_survives_json():
     [
         ({"heads": 5}, "width 24 over 5 heads"),
         ({"heads": 8}, "3 a head"),
+        ({"heads": 6, "layout": "full"}, "4 a head, too few for axial positions: 3 coordinates .* choose fewer heads"),
+        ({"positions": "video", "heads": 6}, "4 a head, too few for video positions"),
+        ({"position_shares": (2, 7, 7)}, r"\(2, 7, 7\), which axial positions do not read; choose positions='video'"),
+        ({"positions": "learned", "learned_positions": True}, "vectors already; leave learned_positions off"),
+        ({"rope_base": 1.0}, "rope_base is 1.0; use a number above 1"),
         ({"depth": 1}, "depth is 1"),
+        ({"heads": 0}, "heads is 0; use 1 or more"),
+        ({"registers": -1}, "registers is -1; use 0 for none"),
+        ({"mlp_ratio": 0.0}, "mlp_ratio is 0.0: no hidden units at width 24; use 0.33"),
         ({"sink": 4}, "use 0 to 3"),
+        ({"window": 1}, "window is 1"),
         ({"context_level": 1.0}, r"lies in \[0, 1\)"),
+        ({"target": "eps", "schedule": CosineNoiseConfig(zero_terminal_snr=True)}, "eps.*LinearNoiseConfig"),
         ({"patch": 5}, "8x12 do not divide by patch 5"),
     ],
 )
-def test_bad_sizes_name_the_value_and_the_remedy(change, message):
+def test_bad_choices_name_the_value_and_the_remedy(change, message):
     with pytest.raises(ValueError, match=message):
         replace(SMALL, **change).build(PONG, (3, 8, 12))
+
+
+def test_learned_positions_ask_for_clips_longer_than_the_window():
+    learned = replace(SMALL, positions="learned")
+    with pytest.raises(ValueError, match=r"window of 5, but the longest clips have 5 .* train on clips of 10, or"):
+        replace(pong_transformer(), model=learned, stages=(Stage(steps=3000, frames=5, batch=2),))
+    replace(pong_transformer(), model=learned, stages=(Stage(steps=3000, frames=6, batch=2),))
+
+
+@pytest.mark.parametrize("kind", ["swiglu", "geglu", "gelu"])
+def test_feed_forwards_are_chosen_by_name(kind):
+    model = build(replace(SMALL, mlp=kind, mlp_ratio=2.0, mlp_bias=True))
+    latents, levels, actions = torch.randn(2, 6, 3, 8, 12), torch.rand(2, 6), torch.rand(2, 5, 3)
+    out = model(latents, levels, actions)
+    model.blocks[0].mlp.down.weight.data.zero_()
+    assert (model(latents, levels, actions) - out).abs().max() > 1e-4
+    assert {name.split(".", 2)[2] for name in model.state_dict() if ".mlp." in name} == {
+        "mlp.up.weight",
+        "mlp.up.bias",
+        "mlp.down.weight",
+        "mlp.down.bias",
+    }

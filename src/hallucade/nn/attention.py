@@ -18,7 +18,7 @@ Kernel = Literal["matmul", "fused", "flex"]
 
 SHORT = 128  # keys; up to here two CPU matmuls beat the fused kernel, see benchmarks/attention.py
 SHORT_HALF_BACKWARD = 2048  # keys; the fused CPU backward in half precision costs 5 to 10 times its forward
-LONG = 1024  # keys; from here on an accelerator skips the blocks of a clip that nothing sees
+LONG = 1024  # keys; from here on an accelerator skips blocks that nothing sees: assumed, not measured yet
 NARROW = 16  # head size; FlexAttention takes no less
 HAS_TRITON = importlib.util.find_spec("triton") is not None  # FlexAttention is compiled with it
 
