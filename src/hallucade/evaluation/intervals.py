@@ -3,20 +3,23 @@
 import math
 
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Float, Float64
 from scipy import stats
 
 LEVEL = 0.95
 
 
+def exact_mean(values: Float[np.ndarray, "n"]) -> float:
+    """Return the mean of one or more values, whose sum is rounded once: no order of them changes a bit."""
+    return math.fsum(values.tolist()) / len(values)
+
+
 def mean_interval(values: Float64[np.ndarray, "n"]) -> tuple[float, float, float]:
     """Return the mean of independent values and the ends of its interval by Student's t.
 
-    The mean is that of the exact sum, so that no order of the values changes a bit. Of one value there is no interval:
-    both ends are the value.
+    No order of the values changes a bit. Of one value there is no interval: both ends are the value.
     """
-    n = len(values)
-    mean = math.fsum(values.tolist()) / n
+    n, mean = len(values), exact_mean(values)
     if n < 2:
         return mean, mean, mean
     spread = math.sqrt(math.fsum(((values - mean) ** 2).tolist()) / (n - 1))

@@ -10,6 +10,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from hallucade.config import Config
+from hallucade.evaluation.intervals import exact_mean
 from hallucade.evaluation.metrics.features import FeatureNetwork
 from hallucade.evaluation.metrics.frechet import frechet_distance
 from hallucade.evaluation.metrics.i3d import I3d
@@ -18,6 +19,7 @@ from hallucade.evaluation.metrics.kernel_distance import paired_distance
 from hallucade.evaluation.metrics.lite0 import REMEDY, Lite0, lite0_installed
 from hallucade.evaluation.metrics.lpips import Lpips
 from hallucade.evaluation.metrics.moments import Moments, merged
+from hallucade.evaluation.ranks import from_every_rank
 
 CACHE = "cache"  # instead of a path: the file is looked for where torch.hub keeps its own
 LEAST_CLIPS = 3  # with fewer there is no error to give
@@ -91,6 +93,15 @@ class ComparedSets:
     def add_other(self, real: UInt8[Tensor, "b t h w 3"]) -> None:
         """Add real clips that the truth is compared with, as a floor."""
         self._others.append(Moments.of(self._features(real).flatten(0, 1)))
+
+    def across_ranks(self) -> "ComparedSets":
+        """Return the features of all ranks' clips, on every rank; a dream and its truth belong on the same rank."""
+        together = ComparedSets(self.network, self.until)
+        for dreams, truths, others in from_every_rank((self._dreams, self._truths, self._others)):
+            together._dreams += dreams
+            together._truths += truths
+            together._others += others
+        return together
 
     def metrics(self) -> dict[str, float]:
         """Return the distances and the number of samples behind them, by name."""
@@ -168,9 +179,18 @@ class PerceptualScores:
         for compared in self.sets:
             compared.add_other(torch.from_numpy(real))
 
+    def across_ranks(self) -> "PerceptualScores":
+        """Return what the networks of all ranks saw, on every rank."""
+        sets = [compared.across_ranks() for compared in self.sets]
+        together = PerceptualScores(self._lpips, self.horizons, sets, self._notes)
+        for distances in from_every_rank(self._distances):
+            for horizon, parts in distances.items():
+                together._distances[horizon] += parts
+        return together
+
     def metrics(self, prefix: str) -> dict[str, float]:
         """Return everything measured, named ``{prefix}frechet_lite0@16``."""
-        found = {f"lpips@{h}": float(torch.cat(parts).mean()) for h, parts in self._distances.items() if parts}
+        found = {f"lpips@{h}": exact_mean(torch.cat(parts).numpy()) for h, parts in self._distances.items() if parts}
         for compared in self.sets:
             found |= compared.metrics()
         return {prefix + name: value for name, value in found.items()}

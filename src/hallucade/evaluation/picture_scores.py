@@ -6,9 +6,11 @@ import numpy as np
 import torch
 from jaxtyping import UInt8
 
+from hallucade.evaluation.intervals import exact_mean
 from hallucade.evaluation.metrics.motion import moving_region
 from hallucade.evaluation.metrics.psnr import psnr
 from hallucade.evaluation.metrics.ssim import WINDOW, ssim
+from hallucade.evaluation.ranks import from_every_rank
 
 
 class PictureScores:
@@ -33,6 +35,17 @@ class PictureScores:
                 self._scores[f"ssim_moving@{horizon}"].append(ssim(dreamed, true, moving).numpy())
 
     def metrics(self, prefix: str) -> dict[str, float]:
-        """Return means over rollouts, named ``{prefix}psnr@8``; where nothing ever moved there is no moving score."""
+        """Return means over rollouts, named ``{prefix}psnr@8``; where nothing ever moved there is no moving score.
+
+        Sums are exact: no order or division of the rollouts changes a bit.
+        """
         joined = {name: np.concatenate(parts) for name, parts in self._scores.items()}
-        return {prefix + n: float(np.nanmean(v)) for n, v in joined.items() if not np.isnan(v).all()}
+        return {prefix + name: exact_mean(v[~np.isnan(v)]) for name, v in joined.items() if not np.isnan(v).all()}
+
+    def across_ranks(self) -> "PictureScores":
+        """Return the scores of all ranks' rollouts, on every rank."""
+        together = PictureScores(self.horizons)
+        for scores in from_every_rank(dict(self._scores)):
+            for name, parts in scores.items():
+                together._scores[name] += parts
+        return together

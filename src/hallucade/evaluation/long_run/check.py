@@ -133,7 +133,7 @@ def measure(
     for dream in dream_chunks(world, truth.prompts, truth.actions, generators, chunk):
         last = first + dream.shape[1]
         real = truth.frames(first, last)
-        ended = np.arange(first, last) >= truth.lengths[:, None]
+        ended = np.greater_equal(np.arange(first, last, dtype=np.int64), truth.lengths[:, None])
         for reader in readers:
             for name, values in reader(dream, real, first).items():
                 curves.put(name, first, np.where(ended, np.nan, values))

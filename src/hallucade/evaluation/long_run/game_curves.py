@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Float32, Float64, Int64
 
 from hallucade.evaluation.intervals import mean_interval, share_interval
+from hallucade.evaluation.ranks import from_every_rank
 from hallucade.evaluation.result import Curve
 
 PER_DECADE = 12  # points of a curve that a factor of ten in time gets
@@ -67,6 +68,10 @@ class GameCurves:
     def put(self, name: str, first: int, values: np.ndarray) -> None:
         """Write the values `g n` of all games at the frames from number `first` on, counted from 0."""
         self.series[name][:, first : first + values.shape[1]] = values
+
+    def across_ranks(self) -> "GameCurves":
+        """Return all ranks' games, on every rank; each was measured on one of them."""
+        return merged(from_every_rank(self))
 
     def __contains__(self, name: str) -> bool:
         return name in self.series and not np.isnan(self.series[name]).all()

@@ -17,7 +17,7 @@ class PongReader:
     The true game goes on under the same keys, so its paddle is right for ever; its ball is not, once a serve was drawn.
     """
 
-    names = (ONE_BALL, PADDLE, COPIED_PADDLE, CRISP)
+    names: tuple[str, ...] = (ONE_BALL, PADDLE, COPIED_PADDLE, CRISP)
 
     def __init__(self, states: Float64[np.ndarray, "g n s"], last: Float64[np.ndarray, "g s"]) -> None:
         self._true = states[..., PLAYER_Y]

@@ -46,7 +46,7 @@ class LikenessReader:
         seen = {"": torch.from_numpy(dream), "copy_": self._last[:, None].expand_as(truth), "other_": truth.roll(1, 0)}
         found = {f"{w}{name}": m(seen[w], truth).numpy() for name, m in self._measures.items() for w in self._whom()}
         both = np.minimum(self._lengths, np.roll(self._lengths, 1))  # the other game goes as far as the shorter does
-        ended = first + np.arange(real.shape[1]) >= both[:, None]
+        ended = np.greater_equal(np.arange(first, first + real.shape[1], dtype=np.int64), both[:, None])
         return {n: np.where(ended, np.nan, v) if n.startswith("other_") else v for n, v in found.items()}
 
     def _whom(self) -> list[str]:

@@ -111,11 +111,10 @@ class RecordedPlay(TruePlay):
                 f"no validation episode of {store.path} is longer than a prompt of {prompt_frames} frames; record more "
                 "play, or longer episodes"
             )
-        picked = np.unique(np.linspace(0, len(long_enough) - 1, min(games, len(long_enough))).round().astype(int))
+        spread = np.linspace(0, len(long_enough) - 1, min(games, len(long_enough))).round().tolist()
+        picked = [long_enough[int(place)] for place in spread]
         self._store, self._prompt_frames = store, prompt_frames
-        self._reaches = [
-            _Reach(i, min(store.episodes[i].frames - prompt_frames, frames)) for i in (long_enough[p] for p in picked)
-        ]
+        self._reaches = [_Reach(i, min(store.episodes[i].frames - prompt_frames, frames)) for i in picked]
         self.lengths = np.array([reach.frames for reach in self._reaches], np.int64)
         starts = [store.read(reach.index, 0, prompt_frames + 1) for reach in self._reaches]
         self.prompts = tuple(
