@@ -2,17 +2,24 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
 from hallucade.actions import ActionSpace, Axis, Button, Choice
 from hallucade.config import Config
+from hallucade.data.clips import Clip
+from hallucade.methods.pretrain import Pretrain
 from hallucade.models.base import LatentClip
 from hallucade.models.diffusion_transformer import DiffusionTransformerConfig
 from hallucade.nn.action_injection import KeyboardMouseInjectionConfig
 from hallucade.nn.action_window import grouped, preceded, windows
 from hallucade.nn.injection import BlockSite
 from hallucade.nn.keyboard_mouse import MATRIX_GAME_2, KeyboardMouseInjection
+from hallucade.objectives.diffusion_forcing import DiffusionForcingConfig
+from hallucade.rollout import Prompt, Session, World, dream
+from hallucade.samplers.flow import FlowSamplerConfig
+from hallucade.tokenizers.pixel import PixelTokenizer
 
 MOUSE = ActionSpace(buttons=(Button(name="fire"),), axes=(Axis(name="yaw", low=-1, high=1),))
 KEYS = ActionSpace(choices=(Choice(name="move", options=("stay", "up", "down")),))
@@ -136,6 +143,48 @@ def test_frame_one_million_is_as_exact_as_frame_one():
         late = model.observe(late, actions[:, i - 1 : i], latents[:, i : i + 1])
     out = [model.denoise(s, actions[:, 11:], latents[:, 12:], torch.full((2,), 0.5)) for s in (early, late)]
     torch.testing.assert_close(*out, rtol=1e-5, atol=1e-5)
+
+
+class Pairs(PixelTokenizer):
+    """Two frames a latent: it keeps the second, and shows it twice."""
+
+    stride = 2
+
+    def encode(self, frames):
+        return super().encode(frames[:, 1::2])
+
+    def decode(self, latents):
+        return super().decode(latents).repeat_interleave(2, 1)
+
+
+def test_a_game_of_latents_of_two_frames_is_played_live_as_offline():
+    model, rng = shaken(replace(SMALL, stride=2)), np.random.default_rng(0)
+    world = World(Pairs(), model, FlowSamplerConfig(steps=2).build(), MOUSE, frame_size=(8, 12), fps=30.0)
+    prompt = Prompt(rng.integers(0, 256, (6, 8, 12, 3), np.uint8), rng.random((5, 2), np.float32).round())
+    rows = rng.random((1, 14, 2), np.float32).round()
+    dreamed = torch.cat(list(dream(world, [prompt], rows)), 1)
+    assert dreamed.shape == (1, 14, 8, 12, 3)
+    live = Session(world, prompt)
+    assert torch.equal(torch.cat([live.step(rows[0, i : i + 2]) for i in range(0, 14, 2)], 1), dreamed)
+    rows[0, 5] = 1 - rows[0, 5]  # leads to the second frame of the third latent
+    other = torch.cat(list(dream(world, [prompt], rows)), 1)
+    assert torch.equal(other[:, :4], dreamed[:, :4])
+    assert not torch.equal(other[:, 4:6], dreamed[:, 4:6])
+
+
+def test_training_on_recorded_play_hears_of_every_action():
+    method = Pretrain(
+        Pairs(), replace(SMALL, stride=2).build(MOUSE, (3, 8, 12)), DiffusionForcingConfig(action_dropout=0.2).build()
+    )
+    frames = torch.randint(0, 256, (2, 8, 8, 12, 3), dtype=torch.uint8)
+    optimizer = torch.optim.SGD(method.model.parameters(), 0.1)
+    for seed in range(3):  # zeros in three layers, one behind the other
+        optimizer.zero_grad()
+        ((_, loss),) = method.losses(Clip(frames, torch.rand(2, 7, 2), seed), 0)
+        loss.backward()
+        optimizer.step()
+    for part in (modules(method.model)[0].mouse.mix[0], modules(method.model)[0].keyboard.embed[0]):
+        assert part.weight.grad.abs().sum() > 0
 
 
 def test_bfloat16_autocast_trains_and_plays():

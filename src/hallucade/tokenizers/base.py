@@ -3,10 +3,11 @@
 from abc import ABC, abstractmethod
 from pathlib import Path
 
-from torch import nn
+from jaxtyping import UInt8
+from torch import Tensor, nn
 
 from hallucade.config import Config
-from hallucade.shapes import Frames, Latents
+from hallucade.shapes import Latents
 
 
 class StreamDecoder:
@@ -15,7 +16,7 @@ class StreamDecoder:
     def __init__(self, tokenizer: "Tokenizer") -> None:
         self._tokenizer = tokenizer
 
-    def __call__(self, latents: Latents) -> Frames:
+    def __call__(self, latents: Latents) -> UInt8[Tensor, "b frames h w 3"]:
         """Decode the next block: k latents give k * stride frames."""
         return self._tokenizer.decode(latents)
 
@@ -26,11 +27,11 @@ class Tokenizer(nn.Module, ABC):
     stride: int = 1  # frames per latent
 
     @abstractmethod
-    def encode(self, frames: Frames) -> Latents:
+    def encode(self, frames: UInt8[Tensor, "b frames h w 3"]) -> Latents:
         """Encode t * stride frames into t latents."""
 
     @abstractmethod
-    def decode(self, latents: Latents) -> Frames:
+    def decode(self, latents: Latents) -> UInt8[Tensor, "b frames h w 3"]:
         """Decode t latents into t * stride frames."""
 
     @abstractmethod
