@@ -54,6 +54,7 @@ COMMANDS = {
     ),
     "rollout": Command("worlds", "rollout", "Dream a video."),
     "plan": Command("plan", "plan", "Act in the true game by planning in a dream.", parses=True),
+    "probe": Command("probe", "probe", "Learn to read states or rewards off pictures, as a cost for planning."),
     "play": Command("worlds", "play", "Play a dream in the browser, beside the true game."),
     "export": Command("worlds", "export", "Write a run or a store for others, and nothing else."),
     "import-checkpoint": Command(

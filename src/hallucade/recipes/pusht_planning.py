@@ -2,6 +2,9 @@
 
 from dataclasses import replace
 
+from hallucade.data.conversion import ConversionConfig
+from hallucade.data.environment import EnvironmentConfig
+from hallucade.data.environment_recording import EnvironmentRecordingConfig
 from hallucade.data.focus import Focus
 from hallucade.diffusion.timesteps import LogitNormalLevels
 from hallucade.models.unet import UNetConfig
@@ -14,7 +17,7 @@ PUSHES = Focus(changes=("block_x", "block_y"), share=0.5, lead=3)  # the finger 
 
 
 def pusht_planning() -> RunConfig:
-    """A U-Net that plans are tried in: `hallucade record pusht_relative --size 48 48`, then train it on that store.
+    """A U-Net to plan pushes in, five steps of PushT a frame; records PushT.
 
     Two past frames say all there is to know, because block and finger stop when nothing pushes them. What follows is
     certain, so that one sampling step will do; most frames are trained from pure noise, as that step starts.
@@ -23,7 +26,11 @@ def pusht_planning() -> RunConfig:
     return replace(
         base,
         recipe="pusht_planning",
-        recording=None,
+        recording=EnvironmentRecordingConfig(
+            source=EnvironmentConfig(environment="pusht_relative"),
+            conversion=ConversionConfig(size=(48, 48)),
+            frames=100_000,
+        ),
         model=UNetConfig(context=2, patch=4, widths=(48, 96), blocks=(1, 2)),
         objective=replace(base.objective, levels=LogitNormalLevels(pure_noise_share=0.8), context_noise=0.05),
         stages=(Stage(steps=6000, frames=4, batch=32), Stage(steps=3000, frames=7, batch=16)),

@@ -144,6 +144,8 @@ def evaluate_planning(
     """
     config = config or PlanningConfig()
     config.control.check(world)
+    if probe is not None:
+        probe.check(world.frame_size)
     known = isinstance(task, StateTask) and probe is not None and probe.config.columns != (REWARD,)
     names = (*task.policies, *((TRUE_STATE,) if known else ()), SIMULATOR, DREAM)
     actors = dict[str, Success]()

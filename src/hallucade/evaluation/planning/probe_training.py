@@ -15,8 +15,6 @@ from hallucade.evaluation.planning.planner import at_least
 from hallucade.evaluation.planning.state_probe import REWARD, StateProbe, StateProbeConfig, as_pictures
 from hallucade.evaluation.result import Progress, silent
 
-MEASURED = 4096  # frames that centre and scale are taken from, and as many held-out ones that errors are
-
 
 @dataclass(frozen=True, kw_only=True)
 class ProbeTrainingConfig(Config):
@@ -31,11 +29,13 @@ class ProbeTrainingConfig(Config):
     learning_rate: float = 1e-3  # at its highest; rises over a tenth of the steps, then falls to 0
     blurred: float = 0.5  # share of pictures that are blurred, as dreams are
     noise: float = 0.03  # deviation of what is added to pictures in [0, 1]
+    measured: int = 4096  # frames that centre and scale are taken from, and as many held-out ones that errors are
     seed: int = 0
 
     def __post_init__(self) -> None:
         at_least(self, "steps", 1)
         at_least(self, "batch", 1)
+        at_least(self, "measured", 2)
         if not 0 < self.learning_rate < 1:
             raise ValueError(f"learning_rate is {self.learning_rate}; choose one between 0 and 1")
 
@@ -62,7 +62,7 @@ def train_probe(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(training.seed)
         probe = config.build(store.frame_size)
-    values = np.concatenate([v for _, v in _drawn(store, "train", config, rng, MEASURED, training.batch)])
+    values = np.concatenate([v for _, v in _drawn(store, "train", config, rng, training.measured, training.batch)])
     encoded = probe.encoded(values)
     probe.centre.copy_(torch.from_numpy(encoded.mean(0)))
     probe.scale.copy_(torch.from_numpy(np.maximum(encoded.std(0), 1e-6)))
@@ -81,7 +81,7 @@ def train_probe(
         optimizer.step()
         schedule.step()
     probe.eval().requires_grad_(False)
-    return probe, reading_errors(probe, store, rng)
+    return probe, reading_errors(probe, store, rng, training.measured)
 
 
 def dimmed(
@@ -94,10 +94,12 @@ def dimmed(
     return torch.where(chosen, soft, pictures) + noise
 
 
-def reading_errors(probe: StateProbe, store: EpisodeStore, rng: np.random.Generator) -> dict[str, ReadingError]:
-    """Measure every column on frames of validation episodes."""
+def reading_errors(
+    probe: StateProbe, store: EpisodeStore, rng: np.random.Generator, count: int
+) -> dict[str, ReadingError]:
+    """Measure every column on `count` frames of validation episodes."""
     read, true = list[np.ndarray](), list[np.ndarray]()
-    for frames, values in _drawn(store, "validation", probe.config, rng, MEASURED, 256):
+    for frames, values in _drawn(store, "validation", probe.config, rng, count, 256):
         read.append(probe.read(frames))
         true.append(values)
     values, errors = np.concatenate(true), dict[str, ReadingError]()

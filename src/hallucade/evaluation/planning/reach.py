@@ -28,17 +28,19 @@ class Reach:
 
 def _pusht(state: Float64[np.ndarray, "*b 5"], goal: Float64[np.ndarray, "5"]) -> Float64[np.ndarray, "*b 2"]:
     """Return the error of finger and block together, as one place in four dimensions, and of the block's angle."""
-    place = np.linalg.norm(state[..., :4] - goal[:4], axis=-1) / PLACE
-    return np.stack([place, _turned(state[..., 4], goal[4])], -1)
+    return _posed(state, goal, slice(0, 4))
 
 
 def _block(state: Float64[np.ndarray, "*b 5"], goal: Float64[np.ndarray, "5"]) -> Float64[np.ndarray, "*b 2"]:
-    place = np.linalg.norm(state[..., 2:4] - goal[2:4], axis=-1) / PLACE
-    return np.stack([place, _turned(state[..., 4], goal[4])], -1)
+    return _posed(state, goal, slice(2, 4))
 
 
-def _turned(angle: np.ndarray, goal: float) -> np.ndarray:
-    return np.abs((angle - goal + np.pi) % (2 * np.pi) - np.pi) / ANGLE
+def _posed(
+    state: Float64[np.ndarray, "*b 5"], goal: Float64[np.ndarray, "5"], places: slice
+) -> Float64[np.ndarray, "*b 2"]:
+    place = np.linalg.norm(state[..., places] - goal[places], axis=-1, keepdims=True) / PLACE
+    turned = np.abs((state[..., 4:] - goal[4:] + np.pi) % (2 * np.pi) - np.pi) / ANGLE
+    return np.concatenate([place, turned], -1)
 
 
 def _ball(state: Float64[np.ndarray, "*b 2"], goal: Float64[np.ndarray, "2"]) -> Float64[np.ndarray, "*b 1"]:

@@ -89,13 +89,21 @@ class StateProbe(nn.Module):
             ValueError: pictures of another size than the probe was trained on.
         """
         *lead, height, width, _ = frames.shape
-        if (height, width) != self.frame_size:
-            have, want = ("x".join(map(str, size)) for size in ((height, width), self.frame_size))
-            raise ValueError(f"the probe reads pictures of {want} pixels (height x width), not {have}; train another")
+        self.check((height, width))
         flat = frames.reshape(-1, height, width, 3)
         read = [self(as_pictures(flat[i : i + BATCH], self.centre.device)) for i in range(0, len(flat), BATCH)]
         values = torch.cat(read) * self.scale + self.centre
         return self.decoded(values.double().cpu().numpy()).reshape(*lead, len(self.config.columns))
+
+    def check(self, frame_size: tuple[int, int]) -> None:
+        """Refuse pictures of another height and width than the probe was trained on.
+
+        Raises:
+            ValueError: names both sizes.
+        """
+        if frame_size != self.frame_size:
+            have, want = ("x".join(map(str, size)) for size in (frame_size, self.frame_size))
+            raise ValueError(f"the probe reads pictures of {want} pixels (height x width), not {have}; train another")
 
     def states(self, futures: Futures) -> Float64[np.ndarray, "n f c"]:
         """Read every picture of futures."""
@@ -120,7 +128,7 @@ class StateProbe(nn.Module):
 
 def as_pictures(frames: UInt8[np.ndarray, "n h w 3"], device: torch.device) -> Float32[Tensor, "n 3 h w"]:
     """Return frames as a network reads them, in [0, 1]."""
-    return torch.as_tensor(frames, device=device).permute(0, 3, 1, 2).float() / 255
+    return torch.tensor(frames, device=device).permute(0, 3, 1, 2).float() / 255
 
 
 def save_probe(probe: StateProbe, folder: Path, metadata: dict[str, Any]) -> None:
