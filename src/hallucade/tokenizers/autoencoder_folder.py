@@ -180,12 +180,14 @@ class AutoencoderFolder:
         return cast(nn.Module, network.eval().requires_grad_(False))
 
     def copy_to(self, target: Path) -> None:
-        """Copy the files to a new folder, whole or not at all.
+        """Copy the files to a new folder, whole or not at all; its parent has one writer.
 
         Raises:
             OSError: the disk is full or refuses.
             AutoencoderError: what was written is not what was read.
         """
+        for left in target.parent.glob(f"{target.name}.tmp-*"):  # by a writer that was killed
+            shutil.rmtree(left, ignore_errors=True)
         temporary = target.with_name(f"{target.name}.tmp-{uuid.uuid4().hex}")
         try:
             temporary.mkdir(parents=True)
