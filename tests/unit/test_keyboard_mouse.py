@@ -17,8 +17,12 @@ from hallucade.nn.action_window import grouped, preceded, windows
 from hallucade.nn.injection import BlockSite
 from hallucade.nn.keyboard_mouse import MATRIX_GAME_2, KeyboardMouseInjection
 from hallucade.objectives.diffusion_forcing import DiffusionForcingConfig
-from hallucade.rollout import Prompt, Session, World, dream
+from hallucade.rollout import Prompt, Session, World, dream, rollout
+from hallucade.samplers.base import seeded
+from hallucade.samplers.ddim import DDIMSamplerConfig
 from hallucade.samplers.flow import FlowSamplerConfig
+from hallucade.samplers.guidance import ActionGuided
+from hallucade.samplers.joint import JointSamplerConfig
 from hallucade.tokenizers.pixel import PixelTokenizer
 
 MOUSE = ActionSpace(buttons=(Button(name="fire"),), axes=(Axis(name="yaw", low=-1, high=1),))
@@ -170,6 +174,23 @@ def test_a_game_of_latents_of_two_frames_is_played_live_as_offline():
     other = torch.cat(list(dream(world, [prompt], rows)), 1)
     assert torch.equal(other[:, :4], dreamed[:, :4])
     assert not torch.equal(other[:, 4:6], dreamed[:, 4:6])
+
+
+@torch.no_grad()
+def test_clips_drawn_at_once_know_which_actions_lead_to_which_latent():
+    model, latents, actions = shaken(replace(SMALL, stride=3)), torch.randn(2, 2, 3, 8, 12), torch.rand(2, 11, 2)
+    drawn = [
+        JointSamplerConfig(steps=2, lag=2).build()(
+            ActionGuided(model, 1.5), LatentClip(latents, actions[:, n:5]), actions[:, 5:], seeded(0, 2), stride=3
+        )
+        for n in (0, 2)  # with the actions between the three frames of the first latent, and without
+    ]
+    assert torch.equal(*drawn)
+    state = model.prefill(LatentClip(latents, actions[:, :5]))
+    steps = rollout(
+        ActionGuided(model, 1.5), DDIMSamplerConfig(steps=2).build(), state, actions[:, 5:].split(3, 1), seeded(0, 2)
+    )
+    torch.testing.assert_close(torch.cat(list(steps), 1), drawn[0], rtol=1e-4, atol=1e-4)
 
 
 def test_training_on_recorded_play_hears_of_every_action():
