@@ -47,12 +47,12 @@ class GoalPicture:
         self._latent = encoded(world, goal[None, None])[:, 0].float() if config.space == "latents" else None
 
     def __call__(self, futures: Futures) -> Float64[np.ndarray, "n"]:
-        first = -1 if self.config.over == "last" else 0
+        seen = futures.last() if self.config.over == "last" else futures
         if self._latent is not None:
-            error = (futures.latents[:, first:].float() - self._latent[:, None]).square().flatten(2).mean((1, 2))
+            error = (seen.latents.float() - self._latent[:, None]).square().flatten(2).mean((1, 2))
             return error.double().cpu().numpy()
         # One future at a time: its frames as floats are four times their size.
-        errors = [np.square(f[first:].astype(np.float32) / 255 - self._goal).mean() for f in futures.frames]
+        errors = [np.square(f.astype(np.float32) / 255 - self._goal).mean() for f in seen.frames]
         return np.array(errors, np.float64)
 
 
@@ -68,8 +68,8 @@ class ReaderCost:
         self._reader, self._over = reader, over
 
     def __call__(self, futures: Futures) -> Float64[np.ndarray, "n"]:
-        costs = np.asarray(self._reader(futures.frames), np.float64)
-        return costs[:, -1] if self._over == "last" else costs.mean(1)
+        seen = futures.last() if self._over == "last" else futures
+        return np.asarray(self._reader(seen.frames), np.float64).mean(1)
 
 
 class LearnedReward:

@@ -19,6 +19,7 @@ class Futures:
     draw: Callable[[], np.ndarray]
     encode: Callable[[], Latents]
     states: Float64[np.ndarray, "n f s"] | None = None  # of the simulator; a dream has none
+    ending: "Callable[[], Futures] | None" = None  # see `last`, where that is less work than `frames`
 
     @cached_property
     def frames(self) -> UInt8[np.ndarray, "n f h w 3"]:
@@ -29,6 +30,13 @@ class Futures:
     def latents(self) -> Latents:
         """The tokenizer's view of them, `n f/r *latent`."""
         return self.encode()
+
+    def last(self) -> "Futures":
+        """Return the last frame of each: all that a cost of where plans end should draw."""
+        if self.ending is not None:
+            return self.ending()
+        states = None if self.states is None else self.states[:, -1:]
+        return Futures(self.rows[:, -1:], lambda: self.frames[:, -1:], lambda: self.latents[:, -1:], states)
 
 
 @runtime_checkable

@@ -43,12 +43,16 @@ class SimulatedEnvironment:
 
     def futures(self, start: Float64[np.ndarray, "s"], rows: Float32[np.ndarray, "n f c"]) -> Futures:
         """Play every plan from `start`."""
-        states = np.stack([self._states(start, plan) for plan in rows])
+        return self._shown(rows, np.stack([self._states(start, plan) for plan in rows]))
 
+    def _shown(self, rows: Float32[np.ndarray, "n f c"], states: Float64[np.ndarray, "n f s"]) -> Futures:
         def draw() -> np.ndarray:
             return np.stack([np.stack([self.picture(state) for state in way]) for way in states])
 
-        return simulated(rows, draw, self._world, states)
+        def last() -> Futures:
+            return self._shown(rows[:, -1:], states[:, -1:])
+
+        return simulated(rows, draw, self._world, states, last)
 
     def _states(self, start: Float64[np.ndarray, "s"], plan: Float32[np.ndarray, "f c"]) -> Float64[np.ndarray, "f s"]:
         self.restore(start)

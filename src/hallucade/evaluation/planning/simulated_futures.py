@@ -44,7 +44,8 @@ def simulated(
     draw: Callable[[], np.ndarray],
     world: World,
     states: Float64[np.ndarray, "n f s"],
+    ending: Callable[[], Futures] | None = None,
 ) -> Futures:
     """Return futures whose latents are those of their own pictures."""
-    futures = Futures(rows, draw, lambda: encoded(world, futures.frames), states)
+    futures = Futures(rows, draw, lambda: encoded(world, futures.frames), states, ending)
     return futures

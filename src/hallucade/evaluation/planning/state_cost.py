@@ -24,5 +24,5 @@ class StateCost:
         self._read, self._cost, self._over = read, cost, over
 
     def __call__(self, futures: Futures) -> Float64[np.ndarray, "n"]:
-        costs = np.asarray(self._cost(self._read(futures)), np.float64)
-        return costs[:, -1] if self._over == "last" else costs.mean(1)
+        seen = futures.last() if self._over == "last" else futures
+        return np.asarray(self._cost(self._read(seen)), np.float64).mean(1)
