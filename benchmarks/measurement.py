@@ -1,8 +1,11 @@
 """One measured figure, printed as one JSON object a line."""
 
 import json
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 
 Details = dict[str, float | int | str | bool]
@@ -32,6 +35,31 @@ def wait(where: torch.device) -> None:
     """Return when all work on `where` is done."""
     if where.type != "cpu":
         torch.accelerator.synchronize(where)
+
+
+@dataclass(frozen=True)
+class PairedSeconds:
+    """Median seconds of two things that were done in turns, and the median of their ratios."""
+
+    first: float
+    second: float
+    ratio: float
+
+
+def paired_seconds(
+    first: Callable[[int], object], second: Callable[[int], object], pairs: int, where: torch.device
+) -> PairedSeconds:
+    """Do two things in turns, the one and the other first: what else a machine does slows both alike."""
+    seconds = np.empty((pairs, 2))
+    for turn in range(pairs):
+        order = (0, 1) if turn % 2 else (1, 0)
+        for which in order:
+            start = time.perf_counter()
+            (first, second)[which](turn)
+            wait(where)
+            seconds[turn, which] = time.perf_counter() - start
+    middle = np.median(seconds, axis=0)
+    return PairedSeconds(float(middle[0]), float(middle[1]), float(np.median(seconds[:, 0] / seconds[:, 1])))
 
 
 def _rounded(value: float | int | str | bool) -> float | int | str | bool:
