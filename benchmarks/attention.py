@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from benchmarks.measurement import Measurement, device, wait
+from benchmarks.measurement import Details, Measurement, device, wait
 from hallucade.nn.attention import HAS_TRITON, Kernel, attend_by_matmul, attend_fused, choose_kernel
 from hallucade.nn.frame_mask import FrameMask, attend_flex
 from hallucade.nn.window import FrameWindow
@@ -98,8 +98,8 @@ def main() -> None:
                 chosen = choose_kernel(where, dtype, keys, shape.size, grad=backward, framed=framed)
                 for kernel, run in kernels(shape, where).items():
                     milliseconds = measure(run, shape, dtype, backward, where)
-                    details = {"kernel": kernel, "chosen": kernel == chosen, "shape": name, "device": where.type}
-                    details |= {"dtype": str(dtype)[6:], "backward": backward}
+                    details: Details = {"kernel": kernel, "chosen": kernel == chosen, "shape": name}
+                    details |= {"dtype": str(dtype)[6:], "backward": backward, "device": where.type}
                     Measurement("attention_ms", milliseconds, "ms", details).print()
 
 
