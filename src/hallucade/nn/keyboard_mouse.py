@@ -70,7 +70,7 @@ class KeyboardMouseInjectionConfig(InjectionConfig):
         carriers = math.ceil(site.count / 2) if self.blocks is None else self.blocks
         if carriers > site.count:
             raise ValueError(
-                f"{carriers} blocks are to carry the keyboard and mouse; {site.count} look back, so use as many or fewer"
+                f"{carriers} blocks are to carry the keyboard and mouse; {site.count} look back, so use up to that"
             )
         return KeyboardMouseInjection(self, site) if site.index < carriers else ActionInjection()
 
