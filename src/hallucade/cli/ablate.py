@@ -84,14 +84,11 @@ def run_ablation(command: Ablate, recipe: str) -> None:
     ablation.check(other_code=command.other_code)
     _announce(ablation)
     jobs = ablation.jobs if command.only is None else share_of(ablation.jobs, command.only)
-    if not command.table:
-        try:
+    try:
+        if not command.table:
             _perform(ablation, jobs, command.jobs, recipe, place)
-        finally:
-            written = write_ablation(ablation, command.metrics)
-    else:
-        written = write_ablation(ablation, command.metrics)
-    say(f"written: {written}")
+    finally:
+        say(f"written: {write_ablation(ablation, command.metrics)}")
 
 
 def _perform(ablation: Ablation, jobs: Sequence[Job], processes: int, recipe: str, store: str) -> None:

@@ -48,7 +48,7 @@ def measure_cost(config: RunConfig, store: EpisodeStore | Mixture) -> Cost:
 
 
 def training_seconds(run: Path, config: RunConfig) -> float:
-    """Return the time that the steps of a run took, after its log: across resumptions, without checkpoints and videos."""
+    """Return the time that the steps of a run took, by its log: over all resumptions, checkpoints left out."""
     seconds, before = 0.0, 0
     for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines():
         row = cast("dict[str, Any]", json.loads(line))

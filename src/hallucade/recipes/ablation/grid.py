@@ -49,11 +49,6 @@ class Grid:
     arms: tuple[Arm, ...]
     refused: tuple[Refusal, ...]
 
-    @property
-    def paths(self) -> tuple[str, ...]:
-        """What is varied."""
-        return tuple(path for path, _ in self.arms[0].settings)
-
     def baseline(self, recipe: RunConfig) -> Arm:
         """Return the arm that changes nothing, or the first."""
         return next((arm for arm in self.arms if arm.config == recipe), self.arms[0])

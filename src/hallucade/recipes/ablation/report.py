@@ -9,10 +9,11 @@ from typing import Any
 from hallucade.evaluation.page import write_whole
 from hallucade.recipes.ablation.ablation import Ablation
 from hallucade.recipes.ablation.columns import chosen_metrics
+from hallucade.recipes.ablation.html import html
 from hallucade.recipes.ablation.markdown import markdown
 from hallucade.recipes.ablation.results import ArmResult, Finding, Results
 
-MARKDOWN_FILE, JSON_FILE = "ablation.md", "ablation.json"
+MARKDOWN_FILE, JSON_FILE, HTML_FILE = "ablation.md", "ablation.json", "ablation.html"
 
 
 def write_ablation(ablation: Ablation, patterns: Sequence[str] = ()) -> Path:
@@ -34,6 +35,7 @@ def write_ablation(ablation: Ablation, patterns: Sequence[str] = ()) -> Path:
     title = f"Ablation of {ablation.config.recipe.recipe}"
     write_whole(ablation.out / JSON_FILE, json.dumps(as_json(ablation, results), indent=2) + "\n")
     write_whole(ablation.out / MARKDOWN_FILE, markdown(results, metrics, title))
+    write_whole(ablation.out / HTML_FILE, html(results, metrics, title))
     return ablation.out / MARKDOWN_FILE
 
 

@@ -1,4 +1,4 @@
-"""What the runs of an ablation show: the values of every arm, and which differences from the baseline are significant."""
+"""What the runs of an ablation show: the values of every arm, and how it compares with the baseline."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -76,15 +76,21 @@ class Results:
         return cls(tuple(found), ablation.grid.refused, ablation.baseline, ablation.config.seeds)
 
     @property
+    def paths(self) -> tuple[str, ...]:
+        """What is varied."""
+        return tuple(path for path, _ in self.baseline.settings)
+
+    @property
     def measured(self) -> set[str]:
         """Names of all metrics."""
         return {name for each in self.arms for record in each.finished.values() for name in record.metrics}
 
-    def best(self, metric: str) -> Arm | None:
-        """Return the arm with the best mean, None where nobody has one."""
-        means = {each.arm.folder: mean for each in self.arms if (mean := each.mean(metric)) is not None}
-        ranked = sorted(means, key=lambda folder: badness(metric, means[folder].value))
-        return next((each.arm for each in self.arms if ranked and each.arm.folder == ranked[0]), None)
+    def best(self, metric: str) -> list[Arm]:
+        """Return the arms with the best mean, none where all are equal."""
+        means = [(each.arm, badness(metric, mean.value)) for each in self.arms if (mean := each.mean(metric))]
+        least = min((value for _, value in means), default=0.0)
+        leaders = [arm for arm, value in means if value == least]
+        return leaders if len(leaders) < len(means) else []
 
     def findings(self, metric: str) -> list[Finding]:
         """Compare every other arm with the baseline, corrected for their number."""

@@ -1,7 +1,7 @@
 """Intervals and tests for a handful of seeds: Student's t, paired where seeds are shared, and Holm's correction.
 
-With n pairs a sign-flip test cannot give a p-value below 2 / 2^n, 0.25 for three: without an assumption three seeds show
-nothing. The t-test assumes that what differs between seeds is normal, and can then tell large differences.
+With n pairs a sign-flip test cannot give a p-value below 2 / 2^n, 0.25 for three: without an assumption three seeds
+show nothing. The t-test assumes that what differs between seeds is normal, and can then tell large differences.
 """
 
 from collections.abc import Mapping, Sequence
