@@ -169,7 +169,10 @@ def test_a_full_disk_loses_nothing_and_resume_goes_on(desk: Path, refused) -> No
         assert "earlier checkpoints are intact, so free space" in refused(*train)
         assert "cannot write checkpoint" in refused("export", "run", "exported")
         assert "File too large" in refused("rollout", "run", "--frames", "40", "--out", "dream.mp4")
+        assert "File too large; free some space" in refused("inspect", "store24")
+        assert "File too large); free some space" in refused("export", "store24", "exported")
     assert not (desk / "exported").exists()
+    assert not list(desk.glob("*.part"))
     main([*train, "--resume"])
     again, unbroken = (RunFolder(desk / name).checkpoints.load() for name in ("again", "run"))
     assert all(again.weights[name].equal(tensor) for name, tensor in unbroken.weights.items())
@@ -181,6 +184,28 @@ def test_folders_that_may_not_be_written(desk: Path, refused) -> None:
     assert "choose" in refused("record", "pong", "--out", "closed/store", "--frames", "100")
     assert "choose" in refused("train", RECIPE, "--store", "store24", "--out", "closed/run")
     assert "choose" in refused("evaluate", "run", "--out", "closed/report")
+
+
+@pytest.mark.parametrize(
+    ("module", "command", "install"),
+    [
+        ("h5py", "import csgo games new", "pip install 'hallucade[formats]'"),
+        ("pyarrow", "export store24 new", "pip install 'hallucade[formats]'"),
+        ("ray", "import folder games new --ray", "pip install 'hallucade[ray]'"),
+        ("vizdoom", "record doom --out new", "pip install vizdoom"),
+        ("ale_py", "record atari_pong --out new", "pip install ale-py"),
+        ("gym_pusht", "record pusht --out new", "pip install --no-deps gym-pusht"),
+        ("Box2D", "record car_racing --out new", "pip install 'gymnasium[box2d]'"),
+    ],
+)
+def test_a_package_that_is_not_installed_is_named_with_its_command(
+    desk: Path, module: str, command: str, install: str, refused, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (desk / "games").mkdir()
+    (desk / "games/hdf5_dm_july2021_1.hdf5").touch()
+    monkeypatch.setitem(sys.modules, module, None)
+    assert refused(*command.split()).endswith(install)
+    assert not (desk / "new").exists()
 
 
 def test_killed_half_way_the_same_command_with_resume_ends_as_the_unbroken_one(desk: Path) -> None:

@@ -204,6 +204,15 @@ def test_a_store_that_holds_enough_frames_is_still_one_of_its_settings(tmp_path:
     assert bytes_of(tmp_path / "s") == before
 
 
+def test_a_store_that_lost_its_manifest_is_not_begun_anew(tmp_path: Path) -> None:
+    collect(CountingConfig(), tmp_path / "s")
+    (tmp_path / "s/manifest.json").unlink()
+    before = bytes_of(tmp_path / "s")
+    with pytest.raises(StoreError, match=r"episodes.jsonl lists episodes, and manifest.json is missing; restore"):
+        collect(CountingConfig(), tmp_path / "s", resume=True)
+    assert bytes_of(tmp_path / "s") == before
+
+
 def test_the_last_stored_episode_may_have_been_lost_since(tmp_path: Path) -> None:
     def without_e1(reader: Reader, names: Sequence[str]):
         for read in serial(reader, names):

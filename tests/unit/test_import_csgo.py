@@ -251,6 +251,6 @@ def test_without_h5py_the_error_says_what_to_install(
 ) -> None:
     monkeypatch.setitem(sys.modules, "h5py", None)
     with pytest.raises(
-        ModuleNotFoundError, match=r"need h5py, which is not installed; pip install 'hallucade\[formats\]'"
+        ValueError, match=r"need h5py, which is not installed; pip install 'hallucade\[formats\]'"
     ):
         CsgoConfig(path=str(sample[0])).build()

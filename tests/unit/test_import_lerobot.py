@@ -164,7 +164,7 @@ def test_a_data_set_of_the_hub_is_downloaded_first(tmp_path: Path, monkeypatch: 
 def test_without_pyarrow_one_line_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_lerobot(tmp_path / "d", "v3.0")
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
-    with pytest.raises(ModuleNotFoundError, match=r"pip install 'hallucade\[formats\]'"):
+    with pytest.raises(ValueError, match=r"pip install 'hallucade\[formats\]'"):
         LeRobotConfig(path=str(tmp_path / "d")).build()
 
 

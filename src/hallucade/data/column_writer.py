@@ -260,6 +260,9 @@ def _make_folder(path: Path) -> None:
         raise _refused(path, error) from error
     if found:
         raise StoreError(path, f"the folder is not empty: it holds {found[0]}", "choose another one, or resume")
+    if (path / JOURNAL).exists() and (path / JOURNAL).stat().st_size:  # such a writer leaves it empty
+        what = f"{JOURNAL} lists episodes, and {MANIFEST} is missing"
+        raise StoreError(path, what, f"restore {MANIFEST} from a copy, or choose another folder")
 
 
 def _lock_folder(path: Path) -> int:

@@ -225,7 +225,7 @@ def _read_json(path: Path, kind: type[FolderManifest]) -> dict[str, Any]:
         raise StoreError(path, f"this is not {kind.what}: it has no {MANIFEST}", "give the folder of one") from None
     except OSError as error:
         raise StoreError(path, f"cannot read {MANIFEST} ({error.strerror})", "check its permissions") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise StoreError(path, f"{MANIFEST} is not JSON ({error})", "restore it from a copy") from error
     return cast("dict[str, Any]", content) if isinstance(content, dict) else {}
 

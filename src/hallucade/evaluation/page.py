@@ -60,5 +60,9 @@ def picture(pixels: UInt8[np.ndarray, "h w 3"], alt: str) -> str:
 def write_whole(path: Path, text: str) -> None:
     """Replace a file at once, so that a reader never sees half of it."""
     part = path.with_name(path.name + ".part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(path)
+    try:
+        part.write_text(text, encoding="utf-8")
+        part.replace(path)
+    except BaseException:  # a full disk above all: it needs the room
+        part.unlink(missing_ok=True)
+        raise

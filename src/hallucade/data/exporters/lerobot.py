@@ -91,7 +91,7 @@ def export_lerobot(
     Raises:
         StoreError: the folder is not empty, or the disk is full; nothing is left behind.
         ValueError: the store has no episode.
-        ModuleNotFoundError: pyarrow is not installed.
+        ValueError: pyarrow is not installed.
     """
     target = Path(path)
     pyarrow()

@@ -86,7 +86,7 @@ class CsgoConfig(ImporterConfig):
 
         Raises:
             SourceError: there is none.
-            ModuleNotFoundError: they are HDF5, and h5py is not installed.
+            ValueError: they are HDF5, and h5py is not installed.
         """
         return Csgo(self)
 

@@ -35,12 +35,12 @@ def h5py() -> Any:
     """Return the h5py package, untyped: it ships no types.
 
     Raises:
-        ModuleNotFoundError: it is not installed; says how to.
+        ValueError: it is not installed; says how to.
     """
     try:
         return import_module("h5py")
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(f"HDF5 files need h5py, which is not installed; {INSTALL}") from error
+        raise ValueError(f"HDF5 files need h5py, which is not installed; {INSTALL}") from error
 
 
 def read_hdf5(file: Path, facts: bool) -> Recording:

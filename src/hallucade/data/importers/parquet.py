@@ -19,14 +19,14 @@ def pyarrow() -> Any:
     """Return the pyarrow package with its parquet module, untyped: it ships no types.
 
     Raises:
-        ModuleNotFoundError: it is not installed; says how to.
+        ValueError: it is not installed; says how to.
     """
     try:
         for module in ("compute", "parquet"):
             importlib.import_module(f"pyarrow.{module}")
         return importlib.import_module("pyarrow")
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(f"Parquet files need pyarrow, which is not installed; {INSTALL}") from error
+        raise ValueError(f"Parquet files need pyarrow, which is not installed; {INSTALL}") from error
 
 
 class ParquetFile:
