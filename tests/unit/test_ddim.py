@@ -9,6 +9,7 @@ from gaussian_game import ACTION, GaussianGame, draw
 from hallucade.diffusion.schedules import CosineNoiseConfig, LinearNoiseConfig, RectifiedFlow
 from hallucade.samplers.ddim import DDIMSamplerConfig, ddim_step
 from hallucade.samplers.flow import FlowSamplerConfig
+from hallucade.samplers.guided import GuidedSamplerConfig
 
 SCHEDULES = {
     "flow": RectifiedFlow(),
@@ -87,6 +88,33 @@ def test_samples_have_the_mean_and_the_spread_of_the_data(schedule, eta):
     found = draw(DDIMSamplerConfig(steps=200, eta=eta), model, action)
     assert found.mean().item() == pytest.approx(0.4, abs=0.03)
     assert found.std().item() == pytest.approx(0.6, abs=0.03)
+
+
+class OffByEps(GaussianGame):
+    """Knows the noise of Gaussian frames but for a constant error, as a network that predicts noise does."""
+
+    error = 0.02
+
+    def denoise(self, state, action, noisy, level):
+        x0, at = super().denoise(state, action, noisy, level), level.reshape(-1, 1, 1, 1, 1)
+        return x0 - self.schedule.sigma(at) / self.schedule.alpha(at) * self.error
+
+
+@pytest.mark.parametrize(("steps", "gained"), [(1, 2.5), (10, 1.0)])
+def test_a_limit_saves_one_step_from_a_prediction_of_noise_and_later_steps_save_themselves(steps: int, gained: float):
+    model = OffByEps(spread=0.1, schedule=LinearNoiseConfig().build())  # 156 times the error at level 1
+    plain, action = DDIMSamplerConfig(steps=steps), torch.full((5, 1, 7), 0.4)
+    limited = GuidedSamplerConfig(sampler=plain, limit=0.7)
+    drawn = [draw(config, config.view(model), action) for config in (plain, limited)]
+    off = [(found - model.endpoint(action)).square().mean().sqrt().item() for found in drawn]
+    assert off[0] / off[1] == pytest.approx(gained, rel=0.2)
+    assert drawn[1].abs().max() <= (0.7 if steps == 1 else 1)
+
+
+def test_a_limit_beyond_the_data_changes_nothing():
+    config = GuidedSamplerConfig(sampler=DDIMSamplerConfig(steps=5), limit=50.0)
+    model = GaussianGame(spread=0.6)
+    assert torch.equal(draw(config, config.view(model)), draw(config.sampler, model))
 
 
 def test_fresh_noise_comes_from_the_rows_own_generator():
