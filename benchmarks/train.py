@@ -101,6 +101,7 @@ def build_method(run: RunConfig, store: EpisodeStore) -> Pretrain:
     """Build the recipe's method with fresh weights."""
     tokenizer = run.tokenizer.build()
     model = run.model.build(store.actions, tokenizer.latent_shape(*store.frame_size))
+    assert run.objective is not None
     return Pretrain(tokenizer, model, run.objective.build())
 
 

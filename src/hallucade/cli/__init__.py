@@ -45,6 +45,7 @@ COMMANDS = {
     "validate": Command("data", "validate", "Say what is wrong with a store, before a training is spent on it."),
     "tokenize": Command("tokenize", "tokenize", "Encode the frames of a store once, so that training never has to."),
     "train": Command("train", "train", "Train a recipe on recorded play.", parses=True),
+    "distill": Command("train", "distill", "Teach a fast model what a slow one knows.", parses=True),
     "evaluate": Command("worlds", "evaluate", "Judge a run against the true game.", parses=True),
     "ablate": Command(
         "ablate",

@@ -1,4 +1,4 @@
-"""Command: train."""
+"""Commands: train, distill."""
 
 import sys
 from collections.abc import Sequence
@@ -44,8 +44,28 @@ class Train:
     """Go on from the newest checkpoint of that folder."""
 
 
+@dataclass(frozen=True)
+class Distill(Train):
+    """Teach a recipe's model by another network; every number of it can be changed here."""
+
+    teacher: Path | None = None
+    """The run that teaches; one that goes on finds it where it was."""
+    start: Path | None = None
+    """The run whose weights the model starts from; by default fresh ones."""
+    critic: Path | None = None
+    """The run whose weights the critic starts from; by default the teacher's."""
+
+    @property
+    def networks(self) -> dict[str, Path]:
+        """Runs by the role of their network."""
+        given = {"teacher": self.teacher, "model": self.start, "critic": self.critic}
+        return {role: run for role, run in given.items() if run is not None}
+
+
 def run_training(command: Train) -> None:
     """Train a recipe on a store that is given, or recorded for it."""
+    if command.config.method is not None and not isinstance(command, Distill):
+        raise ValueError(f"{command.config.recipe} learns from another network; use hallucade distill")
     config = command.config if command.steps is None else trained_for(command.config, command.steps)
     if command.tokenizer is not None:
         config = replace(config, tokenizer=PretrainedTokenizerConfig(path=command.tokenizer))
@@ -58,7 +78,9 @@ def run_training(command: Train) -> None:
             store = find_or_record(config, STORES / name, progress)
     run = command.out or RUNS / name
     try:
-        result = train_run(config, store, run, latents=open_caches(command.latents), resume=command.resume)
+        caches = open_caches(command.latents)
+        networks = command.networks if isinstance(command, Distill) else {}
+        result = train_run(config, store, run, latents=caches, networks=networks, resume=command.resume)
     except TrainingDivergedError as error:  # a choice of the user's, and no defect of ours
         raise ValueError(str(error)) from error
     speed = f", {result.frames_per_s:,.0f} frames/s" if result.frames_per_s else ""  # none if it was finished before
@@ -69,13 +91,27 @@ def run_training(command: Train) -> None:
 
 def train(arguments: Sequence[str]) -> None:
     """Train a recipe on recorded play."""
-    if not arguments or arguments[0].startswith("-"):
-        say("usage: hallucade train RECIPE [options]\nrecipes, or path/to/file.py[:function] for your own:")
-        for name, recipe in RECIPES.items():
+    recipe, rest = _recipe("train", arguments, taught=False)
+    default = Train(find_recipe(recipe))
+    run_training(tyro.cli(Train, args=rest, default=default, prog=f"hallucade train {recipe}", config=MARKERS))
+
+
+def distill(arguments: Sequence[str]) -> None:
+    """Teach a fast model what a slow one knows."""
+    recipe, rest = _recipe("distill", arguments, taught=True)
+    default = Distill(find_recipe(recipe))
+    if default.config.method is None:
+        raise ValueError(f"{recipe} learns from recorded play alone; use hallucade train")
+    run_training(tyro.cli(Distill, args=rest, default=default, prog=f"hallucade distill {recipe}", config=MARKERS))
+
+
+def _recipe(command: str, arguments: Sequence[str], taught: bool) -> tuple[str, list[str]]:
+    """Return the recipe's name and the other arguments; without a name list the recipes of this command, and end."""
+    if arguments and not arguments[0].startswith("-"):
+        return arguments[0], list(arguments[1:])
+    say(f"usage: hallucade {command} RECIPE [options]\nrecipes, or path/to/file.py[:function] for your own:")
+    for name, recipe in RECIPES.items():
+        if (recipe().method is not None) == taught:
             say(f"  {name:24} {str(recipe.__doc__).splitlines()[0]}")
-        say("options of a recipe: hallucade train RECIPE --help")
-        sys.exit(0 if list(arguments[:1]) in (["-h"], ["--help"]) else 2)
-    recipe, *rest = arguments
-    run_training(
-        tyro.cli(Train, args=rest, default=Train(find_recipe(recipe)), prog=f"hallucade train {recipe}", config=MARKERS)
-    )
+    say(f"options of a recipe: hallucade {command} RECIPE --help")
+    sys.exit(0 if list(arguments[:1]) in (["-h"], ["--help"]) else 2)

@@ -69,6 +69,17 @@ class MethodConfig(Config):
         raise NotImplementedError
 
 
+def freeze(network: WorldModel[Any]) -> WorldModel[Any]:
+    """Freeze a network that is given, and leave it out of every ``state_dict``: its weights lie with its own run."""
+    network.register_state_dict_post_hook(_leave_out)
+    return network.requires_grad_(False).eval()
+
+
+def _leave_out(module: nn.Module, state: dict[str, Any], prefix: str, _: Mapping[str, Any]) -> None:
+    for name in [name for name in state if name.startswith(prefix)]:
+        del state[name]
+
+
 def diffusion_roles(networks: Mapping[str, WorldModel[Any]]) -> dict[str, DiffusionModel[Any]]:
     """Return networks that all denoise latents of one shape.
 

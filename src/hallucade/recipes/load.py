@@ -29,6 +29,7 @@ from hallucade.training.run_folder import CHECKPOINTS
 
 BUNDLED = Path(__file__).parent / "bundled"
 BUNDLED_RUN = "pong"
+PLAYED = ("tokenizer.", "model.")  # how the names of weights begin
 
 
 def load(
@@ -83,9 +84,14 @@ def build_world(
     tokenizer = config.tokenizer.kept_in(folder).build()
     model = config.model.build(source.actions, tokenizer.latent_shape(*source.frame_size))
     both = nn.ModuleDict({"tokenizer": tokenizer, "model": model})
-    load_tensors(both, weights, folder)
+    load_tensors(both, played(weights), folder)
     both.eval().requires_grad_(False).to(device or default_device())
     return replace(make_world(config, tokenizer, model), prompts=load_prompts(folder))
+
+
+def played(weights: dict[str, Any]) -> dict[str, Any]:
+    """Return those of a checkpoint's weights that playing needs: not what a method trains beside the model."""
+    return {name: value for name, value in weights.items() if name.startswith(PLAYED)}
 
 
 def make_world(config: RunConfig, tokenizer: Tokenizer, model: WorldModel[Any]) -> World:
@@ -112,9 +118,10 @@ def export(run: str | Path, target: Path) -> Path:
     folder, checkpoint = find_checkpoint(run)
     if target.exists() and any(target.iterdir()):
         raise CheckpointError(f"{target} is not empty; choose another folder")
-    shared = Checkpoint(checkpoint.step, checkpoint.weights, checkpoint.config, checkpoint.metadata, {}, {})
+    tokenizer = read_config(folder, checkpoint).tokenizer.kept_in(folder)
+    shared = Checkpoint(checkpoint.step, played(checkpoint.weights), checkpoint.config, checkpoint.metadata, {}, {})
     write_checkpoint(target, shared)
-    read_config(folder, checkpoint).tokenizer.kept_in(folder).keep_in(target)
+    tokenizer.keep_in(target)
     if (folder / PROMPTS).is_file():
         shutil.copyfile(folder / PROMPTS, target / PROMPTS)
     return target

@@ -8,6 +8,7 @@ from hallucade.data.environment_recording import EnvironmentRecordingConfig
 from hallucade.data.focus import Focus
 from hallucade.diffusion.timesteps import LogitNormalLevels
 from hallucade.models.unet import UNetConfig
+from hallucade.objectives.next_frame import NextFrameConfig
 from hallucade.recipes.pong import pong
 from hallucade.recipes.run_config import RunConfig
 from hallucade.training.curriculum import Stage
@@ -20,9 +21,11 @@ def pusht_planning() -> RunConfig:
     """A U-Net to plan pushes in, five steps of PushT a frame; records PushT.
 
     Two past frames say all there is to know, because block and finger stop when nothing pushes them. What follows is
-    certain, so that one sampling step will do; most frames are trained from pure noise, as that step starts.
+    certain, so that one sampling step will do; most frames are trained from pure noise, as that step starts. Table and
+    resting block are given: only what a push changes has to be drawn, on a past that is therefore not noised.
     """
     base = pong()
+    assert isinstance(base.objective, NextFrameConfig)
     return replace(
         base,
         recipe="pusht_planning",
@@ -31,8 +34,8 @@ def pusht_planning() -> RunConfig:
             conversion=ConversionConfig(size=(48, 48)),
             frames=100_000,
         ),
-        model=UNetConfig(context=2, patch=4, widths=(48, 96), blocks=(1, 2)),
-        objective=replace(base.objective, levels=LogitNormalLevels(pure_noise_share=0.8), context_noise=0.05),
+        model=UNetConfig(context=2, patch=4, widths=(48, 96), blocks=(1, 2), from_last=True),
+        objective=replace(base.objective, levels=LogitNormalLevels(pure_noise_share=0.8), context_noise=0.0),
         stages=(Stage(steps=6000, frames=4, batch=32), Stage(steps=3000, frames=7, batch=16)),
         focus=PUSHES,
         trainer=replace(base.trainer, steps=9000, schedule=WarmupStableDecayConfig(warmup=100, decay=0.7)),

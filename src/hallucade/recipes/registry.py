@@ -8,12 +8,14 @@ from pathlib import Path
 
 from hallucade.recipes import dino_wm, games2d, games3d, robots
 from hallucade.recipes.any_game import transformer_medium, transformer_small, unet_small
+from hallucade.recipes.distilled_pong import pong_distilled, pong_teacher
 from hallucade.recipes.pong import pong, pong_micro, pong_toy_wm, pong_transformer
 from hallucade.recipes.pong_ablation import pong_ablation
 from hallucade.recipes.pusht_planning import pusht_planning
 from hallucade.recipes.run_config import RunConfig
 from hallucade.samplers import clipwise as clipwise  # a run folder may name their configs
 from hallucade.samplers import ddim as ddim
+from hallucade.samplers import few_step as few_step
 from hallucade.samplers import guided as guided
 from hallucade.tokenizers import absent as absent
 from hallucade.tokenizers import pretrained as pretrained
@@ -24,6 +26,8 @@ RECIPES: dict[str, Recipe] = {
     "pong": pong,
     "pong_transformer": pong_transformer,
     "pong_toy_wm": pong_toy_wm,
+    "pong_teacher": pong_teacher,
+    "pong_distilled": pong_distilled,
     "pong_ablation": pong_ablation,
     "unet_small": unet_small,
     "transformer_small": transformer_small,

@@ -11,6 +11,7 @@ from hallucade.data.mixture import Mixture
 from hallucade.data.recorder import RecordingConfig
 from hallucade.data.store import EpisodeStore
 from hallucade.data.windows import DamagePolicy
+from hallucade.methods.base import MethodConfig
 from hallucade.models.base import WorldModelConfig
 from hallucade.objectives.base import ObjectiveConfig
 from hallucade.samplers.base import SamplerConfig
@@ -44,11 +45,21 @@ class Source(Config):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Origin(Config):
+    """The run that a network of a method comes from."""
+
+    run: str  # its folder, when training started
+    model: WorldModelConfig
+    weights: str  # sixteen hex digits of their sha256
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunConfig(Config):
     """One experiment: what to record, what to train on it, and how to sample from the result.
 
     Raises:
-        ValueError: the stages' steps do not add up to the trainer's, or their clips are too short for the model.
+        ValueError: the stages' steps do not add up to the trainer's, their clips are too short for the model, or it is
+            not one of objective and method that says how to train.
     """
 
     recipe: str  # the name that the run goes by
@@ -56,7 +67,8 @@ class RunConfig(Config):
     importing: str | None = None  # or the command that makes its store from recordings of others
     tokenizer: TokenizerConfig = field(default_factory=PixelTokenizerConfig)
     model: WorldModelConfig
-    objective: ObjectiveConfig
+    objective: ObjectiveConfig | None = None  # what the model learns from recorded clips alone
+    method: MethodConfig | None = None  # or how other networks teach it
     sampler: SamplerConfig = field(default_factory=FlowSamplerConfig)
     stages: tuple[Stage, ...]
     focus: Focus | None = None  # what training sees more of than its share of the play
@@ -66,8 +78,12 @@ class RunConfig(Config):
     sample_every: int = 500  # steps between sample videos
     prompt_frames: int = 8  # real frames that a dream starts from
     source: Source | None = None  # filled in when training starts
+    networks: dict[str, Origin] = field(default_factory=dict[str, Origin])  # those of the method, filled in likewise
 
     def __post_init__(self) -> None:
+        if (self.objective is None) == (self.method is None):
+            given = "neither" if self.objective is None else "both"
+            raise ValueError(f"recipe {self.recipe!r} has {given} of objective and method; a run is trained by one")
         steps = sum(stage.steps for stage in self.stages)
         if steps != self.trainer.steps:
             raise ValueError(

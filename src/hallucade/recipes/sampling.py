@@ -27,7 +27,7 @@ def resampled(config: RunConfig, choice: SamplingChoice) -> RunConfig:
     return replace(config, sampler=sampler)
 
 
-def _check_action_guidance(objective: ObjectiveConfig, sampler: SamplerConfig) -> None:
+def _check_action_guidance(objective: ObjectiveConfig | None, sampler: SamplerConfig) -> None:
     scale = sampler.action if isinstance(sampler, GuidedSamplerConfig) else getattr(sampler, "guidance", 1.0)
     if scale != 1 and getattr(objective, "action_dropout", None) == 0:
         raise ValueError(
@@ -36,7 +36,7 @@ def _check_action_guidance(objective: ObjectiveConfig, sampler: SamplerConfig) -
         )
 
 
-def _check_past(objective: ObjectiveConfig, sampler: SamplerConfig) -> None:
+def _check_past(objective: ObjectiveConfig | None, sampler: SamplerConfig) -> None:
     """Compare the noise in the past that a sampler shows the network with what training showed it."""
     shown, what = _noisiest_shown(sampler)
     seen = _noisiest_seen(objective)
@@ -58,7 +58,7 @@ def _noisiest_shown(sampler: SamplerConfig) -> tuple[float, str]:
     return 0.0, ""
 
 
-def _noisiest_seen(objective: ObjectiveConfig) -> float:
+def _noisiest_seen(objective: ObjectiveConfig | None) -> float:
     """Return the highest noise level of the past in training; 1 for objectives that are not known here."""
     if isinstance(objective, NextFrameConfig):
         return objective.context_noise

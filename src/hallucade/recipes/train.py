@@ -1,6 +1,6 @@
 """Compose a run from its config: store, method, clips, callbacks, trainer."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -16,13 +16,17 @@ from hallucade.data.manifest import StoreError
 from hallucade.data.mixture import Mixture
 from hallucade.data.recorder import Progress, RecordingConfig, record
 from hallucade.data.store import EpisodeStore
+from hallucade.methods.base import Method
 from hallucade.methods.pretrain import Pretrain
+from hallucade.models.base import WorldModel
 from hallucade.recipes.latents import KeepTokenizer, on_latents, with_given_weights
 from hallucade.recipes.load import make_world, read_config
+from hallucade.recipes.networks import MODEL, GivenNetwork, build_networks, given_networks
 from hallucade.recipes.prompts import PROMPTS, prompt_of, save_prompts, validation_episodes
 from hallucade.recipes.run_config import RunConfig, Source
 from hallucade.recipes.samples import SAMPLES, SampleVideos
 from hallucade.rollout import Prompt
+from hallucade.tokenizers.base import Tokenizer
 from hallucade.training.checkpoint import CheckpointFolder
 from hallucade.training.curriculum import StagedClips
 from hallucade.training.run_folder import CHECKPOINTS
@@ -58,6 +62,7 @@ def train(
     run_folder: Path,
     *,
     latents: Sequence[LatentCache] = (),
+    networks: Mapping[str, Path] | None = None,
     resume: bool = False,
     progress: bool = True,
 ) -> TrainingResult:
@@ -68,22 +73,27 @@ def train(
         store: recorded play, of one store or of several.
         run_folder: new or empty, unless `resume`.
         latents: one cache a store; nothing is encoded then.
+        networks: runs of the networks that the recipe's method asks for, by role; "model" is where to start from.
         resume: go on from the newest whole checkpoint.
         progress: show a bar, or lines where there is no terminal.
 
     Raises:
         ValueError: the folder is not empty, the resumed run was another, or the store or a cache does not suit the
-            recipe.
+            recipe, or a network is missing or does not.
         CheckpointError: a checkpoint cannot be written or read.
         TrainingDivergedError: losses stayed non-finite.
     """
     config = with_given_weights(replace(on_latents(config, latents), source=Source.of(store)), run_folder)
     clips = make_clips(config, store, latents)
+    began = begun_run(run_folder) if resume else None
+    given = given_networks(config, networks or {}, began)
+    origins = {role: network.origin for role, network in given.items()}
+    config = replace(config, networks=origins if began is None else began.networks)
     if resume:
         check_same_run(config, run_folder)
     torch.manual_seed(config.trainer.seed)  # of the fresh weights
     tokenizer = config.tokenizer.build()
-    model = config.model.build(store.actions, tokenizer.latent_shape(*store.frame_size))
+    method, model = make_method(config, tokenizer, given)
     held_out = held_out_episodes(store, PROMPT_COUNT, shown_frames(store, config.prompt_frames))
     world = make_world(config, tokenizer, model)
     callbacks: list[Callback] = [
@@ -93,7 +103,7 @@ def train(
     ]
     trainer = Trainer(
         config.trainer,
-        Pretrain(tokenizer, model, config.objective.build()),
+        method,
         clips,
         run_folder,
         run_config=config.to_json(),
@@ -102,6 +112,18 @@ def train(
         progress=progress,
     )
     return trainer.train(resume)
+
+
+def make_method(
+    config: RunConfig, tokenizer: Tokenizer, given: Mapping[str, GivenNetwork]
+) -> tuple[Method, WorldModel[Any]]:
+    """Return what trains a run, and the network that it is all about."""
+    networks = build_networks(config, given, tokenizer)
+    model = networks[MODEL]
+    if config.method is not None:
+        return config.method.build(tokenizer, networks, config.sampler.build(), config.trainer.seed), model
+    assert config.objective is not None
+    return Pretrain(tokenizer, model, config.objective.build()), model
 
 
 class KeepPrompts:
@@ -178,19 +200,24 @@ def held_out_episodes(store: EpisodeStore | Mixture, count: int, frames: int) ->
     return [replace(stretch, state=None) if states_differ else stretch for stretch in mixed]
 
 
+def begun_run(run_folder: Path) -> RunConfig | None:
+    """Return the config of the run in a folder, if there is one."""
+    checkpoints = CheckpointFolder(run_folder / CHECKPOINTS)
+    return read_config(run_folder, checkpoints.load(weights_only=True)) if checkpoints.steps() else None
+
+
 def check_same_run(config: RunConfig, run_folder: Path) -> None:
     """Refuse to resume a run with another config.
 
     Raises:
         ValueError: names every field that differs.
     """
-    checkpoints = CheckpointFolder(run_folder / CHECKPOINTS)
-    if not checkpoints.steps():
+    began = begun_run(run_folder)
+    if began is None:
         return
-    old = read_config(run_folder, checkpoints.load(weights_only=True))
-    if config.tokenizer.agrees(old.tokenizer):  # wherever its weights lie
-        config = replace(config, tokenizer=old.tokenizer)
-    found = list(differences(old.to_json(), config.to_json()))
+    if config.tokenizer.agrees(began.tokenizer):  # wherever its weights lie
+        config = replace(config, tokenizer=began.tokenizer)
+    found = list(differences(began.to_json(), config.to_json()))
     if found:
         raise ValueError(f"{run_folder} holds another run: {'; '.join(found)}; choose another folder")
 

@@ -11,9 +11,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from hallucade.data.mixture import Mixture
 from hallucade.data.store import EpisodeStore
-from hallucade.methods.pretrain import Pretrain
-from hallucade.recipes.run_config import RunConfig
-from hallucade.recipes.train import make_clips
+from hallucade.methods.base import Method
+from hallucade.recipes.run_config import RunConfig, Source
+from hallucade.recipes.train import make_clips, make_method
 from hallucade.training.curriculum import Stage
 
 
@@ -40,8 +40,8 @@ def measure_cost(config: RunConfig, store: EpisodeStore | Mixture) -> Cost:
         ValueError: the model does not fit the store's frames, actions or clips.
     """
     tokenizer = config.tokenizer.build()
-    model = config.model.build(store.actions, tokenizer.latent_shape(*store.frame_size))
-    method = Pretrain(tokenizer, model, config.objective.build())
+    config = replace(config, source=Source.of(store))
+    method, model = make_method(config, tokenizer, {})
     flops = sum(_flops(method, config, stage, store) * stage.batch * stage.steps for stage in config.stages)
     frames = sum(stage.steps * stage.batch * stage.frames for stage in config.stages)
     return Cost(sum(p.numel() for p in model.parameters()), config.trainer.steps, frames, flops)
@@ -58,7 +58,7 @@ def training_seconds(run: Path, config: RunConfig) -> float:
     return seconds
 
 
-def _flops(method: Pretrain, config: RunConfig, stage: Stage, store: EpisodeStore | Mixture) -> int:
+def _flops(method: Method, config: RunConfig, stage: Stage, store: EpisodeStore | Mixture) -> int:
     single, trainer = Stage(steps=1, frames=stage.frames, batch=1), replace(config.trainer, steps=1)
     clip = make_clips(replace(config, stages=(single,), trainer=trainer), store).batch_at(0)
     counter = FlopCounterMode(display=False)

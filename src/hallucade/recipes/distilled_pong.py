@@ -1,0 +1,52 @@
+"""Pong in many steps, and in one or two that learnt from them."""
+
+from dataclasses import replace
+
+from hallucade.diffusion.timesteps import LogitNormalLevels
+from hallucade.methods.distribution_matching import DistributionMatchingConfig
+from hallucade.methods.self_forcing import SelfForcingConfig
+from hallucade.objectives.next_frame import NextFrameConfig
+from hallucade.recipes.pong import pong_micro
+from hallucade.recipes.run_config import RunConfig
+from hallucade.samplers.few_step import FewStepSamplerConfig
+from hallucade.samplers.flow import FlowSamplerConfig
+from hallucade.training.curriculum import Stage
+from hallucade.training.optimizers import OptimizerConfig
+from hallucade.training.schedules import WarmupStableDecayConfig
+
+TEACHER_STEPS = 16
+
+
+def pong_teacher() -> RunConfig:
+    """Pong in sixteen steps: the demo's network trained at all levels alike, to teach `pong_distilled`."""
+    base = pong_micro()
+    return replace(
+        base,
+        recipe="pong_teacher",
+        objective=NextFrameConfig(levels=LogitNormalLevels(), loss_space="v", context_noise=0.1, motion_weight=4.0),
+        sampler=FlowSamplerConfig(steps=TEACHER_STEPS),
+    )
+
+
+def pong_distilled() -> RunConfig:
+    """Pong in one or two steps, taught by `pong_teacher` on clips that the model plays itself.
+
+    It starts from the teacher: `hallucade distill pong_distilled --teacher TEACHER --start TEACHER`.
+    """
+    base = pong_teacher()
+    return replace(
+        base,
+        recipe="pong_distilled",
+        objective=None,
+        method=SelfForcingConfig(prompt=8, student_every=2, matching=DistributionMatchingConfig()),
+        sampler=FewStepSamplerConfig(steps=2),
+        stages=(Stage(steps=2000, frames=16, batch=16),),
+        trainer=replace(
+            base.trainer,
+            steps=2000,
+            optimizer=OptimizerConfig(learning_rate=1e-4, muon=False, betas=(0.0, 0.999)),
+            role_optimizers={"critic": OptimizerConfig(learning_rate=2e-4, muon=False, betas=(0.0, 0.999))},
+            schedule=WarmupStableDecayConfig(warmup=50, decay=0.3),
+        ),
+        sample_every=500,
+    )
