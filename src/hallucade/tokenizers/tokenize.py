@@ -193,18 +193,26 @@ def read_frames(store: EpisodeStore, index: int, start: int, count: int) -> UInt
 
 
 def precision_error(
-    store: EpisodeStore, tokenizer: PretrainedTokenizerConfig, dtype: LatentType, device: torch.device | str
+    store: EpisodeStore,
+    tokenizer: PretrainedTokenizerConfig,
+    dtype: LatentType,
+    device: torch.device | str,
+    sample: int = SAMPLE,
 ) -> float:
     """Return how far latents are from float32's: the norm of the difference over that of the latent.
 
-    The worst of some frames that are spread evenly over the episodes; infinite where a latent overflows.
+    The worst of `sample` frames that are spread evenly over the episodes; infinite where a latent overflows.
     """
+    if tokenizer.precision == "fp32" and dtype == "float32":
+        return 0.0
+    if tokenizer.precision == "fp32" and dtype == "float32":
+        return 0.0
     exact = replace(tokenizer, precision="fp32").build().to(device)
     quick = exact if tokenizer.precision == "fp32" else tokenizer.build().to(device)
     worst = 0.0
-    for k in range(SAMPLE):
-        index = k * len(store) // SAMPLE
-        start = (store.episodes[index].frames - 1) * k // SAMPLE
+    for k in range(sample):
+        index = k * len(store) // sample
+        start = (store.episodes[index].frames - 1) * k // sample
         frames = torch.from_numpy(read_frames(store, index, start, 1)).to(device)
         with one_thread():
             true = exact.encode(frames)
