@@ -49,12 +49,26 @@ def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixtu
     assert "{None}" not in text
 
 
-def test_train_names_its_recipes(capsys: pytest.CaptureFixture[str]) -> None:
+def test_train_and_distill_name_their_recipes(capsys: pytest.CaptureFixture[str]) -> None:
+    taught = {name for name, recipe in RECIPES.items() if recipe().method is not None}
+    assert exit_code("distill") == 2
+    assert {line.split()[0] for line in capsys.readouterr().out.splitlines() if line.startswith("  ")} == taught
     assert exit_code("train") == 2
     listed = capsys.readouterr().out
-    assert all(f"\n  {name} " in listed for name in RECIPES)
+    assert all((f"\n  {name} " in listed) == (name not in taught) for name in RECIPES)
     assert f"unet_small{' ' * 15}A U-Net over eight past frames" in listed
     assert exit_code("train", "--help") == 0
+
+
+@pytest.mark.parametrize(
+    ("command", "recipe", "told"),
+    [("train", "pong_distilled", "use hallucade distill"), ("distill", "pong", "use hallucade train")],
+)
+def test_a_recipe_of_the_other_command_is_refused(
+    command: str, recipe: str, told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert exit_code(command, recipe) == 2
+    assert told in capsys.readouterr().err
 
 
 def test_a_recipe_shows_its_fields_and_not_what_training_fills_in(capsys: pytest.CaptureFixture[str]) -> None:

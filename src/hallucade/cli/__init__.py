@@ -53,7 +53,7 @@ COMMANDS = {
         "Train a grid of a recipe's choices over seeds, and write a table of what is significant.",
         parses=True,
     ),
-    "rollout": Command("worlds", "rollout", "Dream a video."),
+    "rollout": Command("worlds", "rollout", "Dream a video, of any length in constant memory."),
     "plan": Command("plan", "plan", "Act in the true game by planning in a dream.", parses=True),
     "probe": Command("probe", "probe", "Learn to read states or rewards off pictures, as a cost for planning."),
     "play": Command("worlds", "play", "Play a dream in the browser, beside the true game."),
