@@ -26,7 +26,9 @@ from hallucade.evaluation.planning.tasks import find_task
 from hallucade.games.environments import find_environment
 from hallucade.games.gymnasium_game import GymnasiumGame
 from hallucade.games.pusht import PUSHT_RELATIVE_ACTIONS
+from hallucade.models.unet import UNetConfig
 from hallucade.rollout import World
+from hallucade.samplers.flow import FlowSamplerConfig
 from hallucade.training.checkpoint import CheckpointError
 
 H, W = 12, 16
@@ -101,12 +103,13 @@ def test_errors_are_in_units_of_what_is_allowed() -> None:
     np.testing.assert_allclose(POINT_MAZE_REACH.errors(np.array([[0.3, 0.4]]), np.zeros(2)), [[1]])
 
 
-def relative_world(size: tuple[int, int] = (24, 24)) -> World:
-    """A world that dreams nothing of PushT, but remembers as many frames as lie between start and goal."""
+def relative_world() -> World:
+    """A world that dreams that everything stands still, and remembers all frames between start and goal."""
     pytest.importorskip("gym_pusht", reason=find_environment("pusht").install)
-    world = echo_world(*size, game=None, actions=PUSHT_RELATIVE_ACTIONS.over(5))
-    world.model.context = APART + 1
-    return replace(world, fps=2.0)
+    world = replace(echo_world(24, 24, game=None, actions=PUSHT_RELATIVE_ACTIONS.over(5)), fps=2.0)
+    model = UNetConfig(context=APART + 1, widths=(8,), blocks=(0,), condition_width=4, from_last=True)
+    sampler = FlowSamplerConfig(steps=1).build()
+    return replace(world, model=model.build(world.actions, (3, 24, 24)).eval(), sampler=sampler)
 
 
 def test_a_goal_is_where_the_same_play_was_a_little_later() -> None:
@@ -132,18 +135,18 @@ def test_true_states_and_probes_plan_beside_each_other() -> None:
     world = relative_world()
     task = find_task(world, 2, 0, "reach")
     probe = StateProbeConfig(columns=PUSHT_REACH.columns, angles=PUSHT_REACH.angles, width=4).build((24, 24)).eval()
-    planner = CEMConfig(horizon=5, hold=1, candidates=40, iterations=4, elites=5)
+    planner = CEMConfig(horizon=5, hold=1, candidates=12, iterations=2, elites=3)
     config = PlanningConfig(
-        episodes=2, shown=1, frames=8, budgets=(1, 8), control=ControlConfig(planner=planner, replan=5)
+        episodes=2, shown=1, frames=5, budgets=(1, 5), control=ControlConfig(planner=planner, replan=5)
     )
     told = evaluate_planning(world, task, config, probe=probe).to_json()
     actors = told["actors"]
     assert list(actors) == ["random_hold", TRUE_STATE, SIMULATOR, DREAM]
     known, blind = actors[TRUE_STATE], actors[DREAM]
     assert np.mean(known["scores"]) < np.mean(blind["scores"])  # it knows where the block is, and what moves it
-    assert [known["within"][budget]["successes"] for budget in ("1", "8")] == [0, known["successes"]]
-    assert blind["frames"] <= 16
-    assert told["frames_an_episode_at_most"] == 8
+    assert [known["within"][budget]["successes"] for budget in ("1", "5")] == [0, known["successes"]]
+    assert blind["frames"] <= 10
+    assert told["frames_an_episode_at_most"] == 5
     json.dumps(told, allow_nan=False)
     with pytest.raises(ValueError, match="the probe reads x, and pusht_relative needs agent_x, agent_y"):
         evaluate_planning(world, task, config, probe=StateProbeConfig(columns=("x",)).build((24, 24)))

@@ -37,6 +37,7 @@ def fresh(**changes):
         ({"condition_width": 0}, "condition_width is 0"),
         ({"context": 0}, "context is 0; the U-Net needs at least one past frame"),
         ({"context_level": 1.0}, r"context_level is 1.0; it lies in \[0, 1\)"),
+        ({"from_last": True, "target": "v"}, "from_last adds a change to a frame, and target is 'v'; use target x"),
     ],
 )
 def test_impossible_settings_are_refused(settings, message):
@@ -90,6 +91,14 @@ def test_blocks_and_attention_start_as_the_identity_plus_a_constant_and_norms_as
     normed = AdaptiveGroupNorm(16, 7)(x, condition).reshape(2, 8, -1)
     torch.testing.assert_close(normed.mean(2), torch.zeros(2, 8), rtol=0, atol=1e-6)
     torch.testing.assert_close(normed.var(2, correction=0), torch.ones(2, 8), rtol=0, atol=1e-3)
+
+
+def test_from_the_last_frame_it_starts_as_a_picture_that_stands_still():
+    play = clip(6)
+    predicted = fresh(from_last=True)(play.latents, torch.rand(2, 6), play.actions)
+    change = predicted - play.latents[:, 2:5]  # from the frame before each that is predicted
+    torch.testing.assert_close(change, change[:1, :1].expand_as(change))  # the same constant, whatever was shown
+    assert change.abs().max() < 0.2
 
 
 @pytest.mark.parametrize("schedule", [RectifiedFlowConfig(), LinearNoiseConfig()], ids=["flow", "linear"])

@@ -32,6 +32,7 @@ class UNetConfig(WorldModelConfig):
     condition_width: int = 128
     attention: bool = False  # self-attention at the lowest resolution
     target: Target = "x"
+    from_last: bool = False  # for target x: the output is added to the last past frame, so what rests costs nothing
     schedule: NoiseScheduleConfig = field(default_factory=RectifiedFlowConfig)  # of training and of sampling
     context_level: float = 0.0  # noise level that the model is told for frames it dreamed itself
 
@@ -52,6 +53,8 @@ class UNetConfig(WorldModelConfig):
         if not 0 <= self.context_level < 1:
             raise ValueError(f"context_level is {self.context_level}; it lies in [0, 1)")
         check_target(self.target, self.schedule)
+        if self.from_last and self.target != "x":
+            raise ValueError(f"from_last adds a change to a frame, and target is {self.target!r}; use target x")
 
     def build(self, actions: ActionSpace, latent_shape: tuple[int, ...]) -> "UNet":
         return UNet(self, actions.features, latent_shape)
@@ -181,4 +184,6 @@ class UNet(DiffusionModel[FrameRing]):
             scale = input_scale(target, level, self.schedule)
             frames = torch.cat([frames[:, :-1], (expand(scale, noisy) * noisy).unsqueeze(1)], 1)
         output = self.backbone(frames.flatten(1, 2), condition).float()
+        if self.config.from_last:
+            output = output + frames[:, -2]
         return predict_x0(target, output, noisy, level, self.schedule)
