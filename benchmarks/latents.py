@@ -44,7 +44,8 @@ def measure(store: EpisodeStore, config: PretrainedTokenizerConfig, rounds: int,
     tokenizer = config.build().to(where)
     frames = torch.from_numpy(read_frames(store, 0, 0, config.chunk)).to(where)
     with one_thread():
-        tokenizer.encode(frames[:, :1])
+        latents = tokenizer.encode(frames)
+        tokenizer.decode(latents)
         wait(where)
         start = now()
         for _ in range(rounds):
