@@ -71,11 +71,14 @@ def test_a_grid_becomes_a_table(whole: Path) -> None:
     assert len({json.dumps(metrics) for metrics in measured(whole).values()}) == 4  # every arm and seed is a run
 
 
-def test_what_is_finished_is_not_trained_again(whole: Path, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_finished_is_not_trained_again(
+    whole: Path, store: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     before = measured(whole)
     monkeypatch.setattr(runs, "train", lambda *_, **__: pytest.fail("trained again"))
     ablate(store, whole, *VARY)
     assert measured(whole) == before
+    assert "0 of 4 runs to do" in capsys.readouterr().out
     ablate(store, whole, *VARY, "--metrics", "psnr@2", "--table")
     assert "clips/psnr@2 (higher is better)" in (whole / "ablation.md").read_text()
     ablate(store, whole, *VARY, "--judge.clips.seed", "5")  # judged in another way, from the same weights

@@ -83,9 +83,11 @@ def run_ablation(command: Ablate, recipe: str) -> None:
     ablation = Ablation(plan, open_stores(place), out)
     ablation.check(other_code=command.other_code)
     _announce(ablation)
-    jobs = ablation.jobs if command.only is None else share_of(ablation.jobs, command.only)
+    mine = ablation.jobs if command.only is None else share_of(ablation.jobs, command.only)
+    jobs = ablation.left(mine)
+    say(f"{len(jobs)} of {len(mine)} runs to do")
     try:
-        if not command.table:
+        if jobs and not command.table:
             _perform(ablation, jobs, command.jobs, recipe, place)
     finally:
         say(f"written: {write_ablation(ablation, command.metrics)}")

@@ -66,8 +66,12 @@ class Ablation:
         """
         check_jobs(self.jobs, self.store, other_code=other_code)
 
+    def left(self, jobs: Sequence[Job]) -> list[Job]:
+        """Return those of `jobs` that have not come to their end."""
+        return [job for job in jobs if not job.ended(self.config.judge)]
+
     def work(self, jobs: Sequence[Job], told: Told, *, progress: bool = False) -> bool:
-        """Perform those of `jobs` that nobody else is at; False if the user wants to stop.
+        """Perform those of `jobs` that nobody else is at or has done; False if the user wants to stop.
 
         Any number of processes and machines may do so at once on the same folder.
         """
@@ -76,6 +80,8 @@ class Ablation:
             if claim is None:
                 continue
             try:
+                if job.ended(self.config.judge):
+                    continue
                 record = perform(job, self.store, self.config.judge, progress=progress)
             finally:
                 os.close(claim)

@@ -15,6 +15,7 @@ from hallucade.data.mixture import Mixture
 from hallucade.data.store import EpisodeStore
 from hallucade.evaluation.evaluate import PONG, evaluate
 from hallucade.evaluation.game_check.pong import PongCheckConfig
+from hallucade.evaluation.long_run.check import LongRunConfig
 from hallucade.evaluation.page import write_whole
 from hallucade.evaluation.recorded_clips import ClipCheckConfig
 from hallucade.evaluation.report import write_report
@@ -44,12 +45,14 @@ class JudgeConfig(Config):
         )
     )
     clips: ClipCheckConfig = field(default_factory=ClipCheckConfig)
+    long: LongRunConfig = field(default_factory=lambda: LongRunConfig(frames=0))  # left out: it would take longest
     recorded: bool = False  # by held-out clips too where a simulator knows the game
 
     def judge(self, world: World, store: Store) -> Evaluation:
         """Evaluate a trained world."""
-        by_clips = isinstance(store, EpisodeStore) and (self.recorded or world.game != PONG)
-        return evaluate(world, store if by_clips else None, pong=self.pong, clips=self.clips)
+        wanted = self.recorded or world.game != PONG
+        recorded = store if wanted and isinstance(store, EpisodeStore) else None
+        return evaluate(world, recorded, pong=self.pong, clips=self.clips, long=self.long)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,18 +96,21 @@ class Job:
         except ValueError as error:
             raise ValueError(f"{path}: {error}; remove that run's folder to train it again") from error
 
+    def ended(self, judge: JudgeConfig) -> bool:
+        """Return whether there is nothing left to do: judged so, or diverged, which would only happen again."""
+        record = self.record()
+        return record is not None and (
+            record.state == "diverged" or (record.state == "finished" and record.judge == judge)
+        )
+
 
 def perform(job: Job, store: Store, judge: JudgeConfig, *, progress: bool = False) -> RunRecord | None:
-    """Bring a run to its end: train what is missing, judge what was not judged so.
-
-    A finished or diverged run stays; one that failed is tried again, from its newest checkpoint.
+    """Bring a run to its end: train what is missing, from the newest checkpoint, and judge it.
 
     Returns:
         What became of it; None if the user wants to stop.
     """
     before = job.record()
-    if before is not None and (before.state == "diverged" or (before.state == "finished" and before.judge == judge)):
-        return before
     config = replace(job.config, source=Source.of(store))
     record = RunRecord(state="started", config=config, judge=judge, code=code_of_runs(), commit=provenance()["commit"])
     job.folder.mkdir(parents=True, exist_ok=True)

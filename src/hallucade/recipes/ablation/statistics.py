@@ -76,9 +76,8 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
     Source: Holm 1979, A simple sequentially rejective multiple test procedure.
     """
-    order = np.argsort(p_values)
     adjusted, largest = [0.0] * len(p_values), 0.0
-    for rank, index in enumerate(order):
+    for rank, index in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
         largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[index]))
         adjusted[index] = largest
     return adjusted
