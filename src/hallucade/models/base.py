@@ -122,6 +122,41 @@ class DiffusionModel(WorldModel[State]):
     ) -> Float[Tensor, "b k *latent"]:
         """Predict x0 of the next block; `action` None is the learned "no action". Never changes `state`."""
 
+    def teacher_forced(
+        self,
+        clip: LatentClip,
+        noisy: Float[Tensor, "b p *latent"],
+        levels: Float[Tensor, "b p"],
+        dropped: Bool[Tensor, "b n"] | None = None,
+    ) -> Float[Tensor, "b p *latent"]:
+        """Predict x0 of a clip's last p latents, each block after the clip's own clean latents before it.
+
+        This is what play asks of the model, for all blocks of a recorded clip; models with a parallel path override
+        this loop.
+
+        Args:
+            clip: what really came, whole.
+            noisy: whole blocks at its end, made noisy.
+            levels: of these; the latents of a block have one level.
+            dropped: actions to replace by "no action" where they lead to a noisy latent; those of a block together.
+
+        Raises:
+            ValueError: `noisy` holds no whole blocks, or leaves too few clean latents before it.
+        """
+        k, first, total = self.block, first_forced(self, clip, noisy), clip.latents.shape[1]
+        state = self.prefill(LatentClip(clip.latents[:, :first], clip.leading_to(1, first)))
+        predicted: list[Tensor] = []
+        for i in range(first, total, k):
+            action, at = clip.leading_to(i, i + k), slice(i - first, i - first + k)
+            x0 = self.denoise(state, action, noisy[:, at], levels[:, i - first])
+            if dropped is not None:
+                unheard = dropped[:, dropped.shape[1] - (total - i) * clip.stride]
+                free = self.denoise(state, None, noisy[:, at], levels[:, i - first])
+                x0 = torch.where(unheard.reshape(-1, *(1,) * (x0.ndim - 1)), free, x0)
+            predicted.append(x0)
+            state = self.observe(state, action, clip.latents[:, i : i + k])
+        return torch.cat(predicted, 1)
+
     def restore(
         self,
         latents: Float[Tensor, "b t *latent"],
@@ -146,6 +181,37 @@ class DiffusionModel(WorldModel[State]):
         """Return dx/ds of the probability-flow path at noise level `level`. Never changes `state`."""
         x0 = self.denoise(state, action, noisy, level)
         return self.schedule.velocity(x0, noisy, level)
+
+
+def first_forced(model: DiffusionModel[Any], clip: LatentClip, noisy: Tensor) -> int:
+    """Return the number of the first latent that `teacher_forced` predicts.
+
+    Raises:
+        ValueError: as it says.
+    """
+    graded, first = noisy.shape[1], clip.latents.shape[1] - noisy.shape[1]
+    least = max(model.lead, model.block)
+    if graded % model.block or graded < 1 or first < least:
+        raise ValueError(
+            f"{graded} noisy latents after {first} clean ones; the model draws blocks of {model.block} after {least} "
+            "or more: choose longer clips, or fewer noisy latents"
+        )
+    return first
+
+
+def forced_latents(model: DiffusionModel[Any], latents: int) -> int:
+    """Return how many latents at the end of a clip of so many `teacher_forced` can predict.
+
+    Raises:
+        ValueError: none, with the length that clips need.
+    """
+    least = max(model.lead, model.block)
+    if latents < least + model.block:
+        raise ValueError(
+            f"clips of {latents} latents; after {least} that are given there is no block of {model.block} to predict: "
+            f"use clips of {least + model.block} or more"
+        )
+    return (latents - least) // model.block * model.block
 
 
 class WorldModelConfig(Config):

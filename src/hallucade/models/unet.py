@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from hallucade.actions import ActionSpace
 from hallucade.diffusion.schedules import NoiseScheduleConfig, RectifiedFlowConfig, expand
 from hallucade.diffusion.targets import Target, check_target, input_scale, predict_x0
-from hallucade.models.base import DiffusionModel, WorldModelConfig
+from hallucade.models.base import DiffusionModel, LatentClip, WorldModelConfig, first_forced
 from hallucade.nn.level_features import LevelFeatures
 from hallucade.nn.unet import NORM_GROUPS, UNetBackbone
 from hallucade.shapes import Action
@@ -35,6 +35,7 @@ class UNetConfig(WorldModelConfig):
     from_last: bool = False  # for target x: the output is added to the last past frame, so what rests costs nothing
     schedule: NoiseScheduleConfig = field(default_factory=RectifiedFlowConfig)  # of training and of sampling
     context_level: float = 0.0  # noise level that the model is told for frames it dreamed itself
+    tells_step: bool = False  # the network is told how far a sampler's step goes, see `models.step_size`
 
     def __post_init__(self) -> None:
         if len(self.widths) != len(self.blocks):
@@ -104,11 +105,14 @@ class UNet(DiffusionModel[FrameRing]):
         self.schedule = config.schedule.build()
         self.context_level = config.context_level
         self.context = self.lead = config.context
+        self.tells_step = config.tells_step
         self.null_action = nn.Parameter(torch.zeros(action_features))
         self.level_features = LevelFeatures(LEVEL_FREQUENCIES)
         condition = config.condition_width
         self.condition = nn.Sequential(
-            nn.Linear(4 * LEVEL_FREQUENCIES + config.context * action_features, condition),
+            nn.Linear(
+                (6 if config.tells_step else 4) * LEVEL_FREQUENCIES + config.context * action_features, condition
+            ),
             nn.SiLU(),
             nn.Linear(condition, condition),
         )
@@ -149,13 +153,37 @@ class UNet(DiffusionModel[FrameRing]):
         action: Action | None,
         noisy: Float[Tensor, "b k *latent"],
         level: Float[Tensor, "b"],
+        step: Float[Tensor, "b"] | None = None,
     ) -> Float[Tensor, "b k *latent"]:
         latents, actions = state.ordered()
         if action is None:
             action = self.null_action.expand(noisy.shape[0], 1, -1)
         pressed = torch.cat([actions[:, 1:], action], 1)  # what led to the oldest frame is out of sight
         context_level = torch.full_like(level, self.context_level)
-        return self._predict(torch.cat([latents, noisy], 1), context_level, pressed, level).unsqueeze(1)
+        return self._predict(torch.cat([latents, noisy], 1), context_level, pressed, level, step).unsqueeze(1)
+
+    def teacher_forced(
+        self,
+        clip: LatentClip,
+        noisy: Float[Tensor, "b p *latent"],
+        levels: Float[Tensor, "b p"],
+        dropped: Bool[Tensor, "b n"] | None = None,
+        step: Float[Tensor, "b p"] | None = None,
+    ) -> Float[Tensor, "b p *latent"]:
+        """Predict as the base class says, all in one batch; `step` is how far each latent's step goes."""
+        c, first = self.config.context, first_forced(self, clip, noisy)
+        ends = range(first, clip.latents.shape[1])
+        led = torch.stack([clip.actions[:, i - c : i] for i in ends], 1)
+        if dropped is not None:  # of what led to the latent itself; what led to its past is known
+            last = torch.where(dropped[:, first - 1 :, None], self.null_action, led[:, :, -1])
+            led = torch.cat([led[:, :, :-1], last.unsqueeze(2)], 2)
+        windows = [torch.cat([clip.latents[:, i - c : i], noisy[:, [i - first]]], 1) for i in ends]
+        context_level = torch.full_like(levels, self.context_level).flatten()
+        far = None if step is None else step.flatten()
+        x0 = self._predict(
+            torch.stack(windows, 1).flatten(0, 1), context_level, led.flatten(0, 1), levels.flatten(), far
+        )
+        return x0.reshape(noisy.shape)
 
     def initial(self, latent: Float[Tensor, "b k *latent"]) -> FrameRing:
         c = self.config.context
@@ -174,12 +202,14 @@ class UNet(DiffusionModel[FrameRing]):
         context_level: Float[Tensor, "m"],
         actions: Float[Tensor, "m c a"],
         level: Float[Tensor, "m"],
+        step: Float[Tensor, "m"] | None = None,
     ) -> Float[Tensor, "m *latent"]:
         """Denoise the last of `frames`; those before it are its context."""
         target, noisy = self.config.target, frames[:, -1]
-        condition = self.condition(
-            torch.cat([self.level_features(level), self.level_features(context_level), actions.flatten(1)], 1)
-        )
+        told = [self.level_features(level), self.level_features(context_level), actions.flatten(1)]
+        if self.tells_step:
+            told.append(self.level_features(torch.zeros_like(level) if step is None else step))
+        condition = self.condition(torch.cat(told, 1))
         if target == "edm":  # of other targets the scale is 1, and to apply it would copy all frames
             scale = input_scale(target, level, self.schedule)
             frames = torch.cat([frames[:, :-1], (expand(scale, noisy) * noisy).unsqueeze(1)], 1)
