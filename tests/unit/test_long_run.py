@@ -16,6 +16,7 @@ from hallucade.actions import ActionSpace
 from hallucade.data.store import EpisodeStore
 from hallucade.evaluation.evaluate import evaluate
 from hallucade.evaluation.game_check.dreaming import dream_chunks
+from hallucade.evaluation.game_check.pong_truth import held_out_games
 from hallucade.evaluation.intervals import mean_interval, share_interval
 from hallucade.evaluation.long_run import check
 from hallucade.evaluation.long_run.check import LongRunConfig, measure, run_beside_episodes, run_beside_game
@@ -25,7 +26,7 @@ from hallucade.evaluation.metrics.picture_statistics import brightness, contrast
 from hallucade.evaluation.perceptual import PerceptualConfig
 from hallucade.evaluation.recorded_clips import ClipCheckConfig
 from hallucade.games.maze import MAZE_ACTIONS
-from hallucade.games.pong import PONG_ACTIONS
+from hallucade.games.pong import PLAYER_Y, PONG_ACTIONS, PongConfig
 from hallucade.games.registry import make_vector_game
 from hallucade.models.base import WorldModel
 from hallucade.rollout import World
@@ -173,6 +174,22 @@ def test_a_frozen_dream_of_pong_is_the_copy_and_its_statistics_are_those_of_real
     assert found["long/flicker_ratio@30"] == 0
 
 
+def test_the_true_game_with_other_serves_is_itself_up_to_the_first_one():
+    config = replace(SHORT, games=2, frames=300)
+    rules = PongConfig(frame_size=24)
+    games = held_out_games(rules, config.games, config.prompt_frames, config.frames, (0, 30), seed=4)
+    truth = SimulatedPlay.of_pong(games)
+    real, luck = truth.frames(0, 300), truth.frames_of_other_luck(0, 300)
+    assert luck is not None
+    assert truth.foreseeable is not None
+    assert (~truth.foreseeable).sum() > 30, "games without a serve show nothing here"
+    same = (real == luck).all((2, 3, 4))
+    assert same[truth.foreseeable].all()
+    assert same[~truth.foreseeable].mean() < 0.1
+    player = [s[..., PLAYER_Y] for s in (truth.states, truth._other_luck)]
+    assert np.array_equal(*player)  # the keys decide, and they are the same
+
+
 def test_a_dream_that_fades_is_seen_in_contrast_and_sharpness_and_in_its_worst_segment():
     found = run_beside_game(fading(0.05, "pong", PONG_ACTIONS), SHORT).metrics
     assert found["long/contrast_ratio@30"] == found["long/contrast_ratio_worst"] < 0.45
@@ -195,7 +212,7 @@ def test_any_built_in_game_has_a_long_run_and_others_are_refused():
     assert {"long/ssim@30", "long/other_ssim@30", "long/contrast_ratio_worst"} <= maze.metrics.keys()
     assert not [name for name in maze.metrics if "paddle" in name or "one_ball" in name]
     assert len(maze.stills) == 1
-    assert any("another true game" in note for note in maze.notes)
+    assert any("nobody can foresee" in note for note in maze.notes)
     with pytest.raises(ValueError, match="the model does not play maze"):
         evaluate(fading(0.0, "maze", PONG_ACTIONS, (18, 30)), long=SHORT)
 

@@ -109,12 +109,12 @@ HEADLINES = (
     Headline(
         "long/ssim@1000",
         "SSIM at frame 1,000",
-        "Beside one true game under the same keys; two true games have that of the next line in common.",
+        "Beside one true game under the same keys; serves are drawn by chance, so compare it with the next line.",
     ),
     Headline(
-        "long/other_ssim@1000",
-        "SSIM of two true games",
-        "What is alike without anybody dreaming: after the first serve no dream can be expected above it.",
+        "long/luck_ssim@1000",
+        "The true game's, with other serves",
+        "What a perfect dream would reach: the game itself, under the same keys, had chance drawn otherwise.",
     ),
     Headline(
         "pong/response_direction",

@@ -121,7 +121,7 @@ def measure(
 ) -> GameCurves:
     """Dream every game of `truth` under its own actions and keep what the readers read, frame by frame."""
     before = np.stack([_last_two(prompt.frames) for prompt in truth.prompts])
-    readers = (LikenessReader(before[:, 1], truth.lengths), StatisticsReader(before), *game_readers)
+    readers = (LikenessReader(truth), StatisticsReader(before), *game_readers)
     names = [name for reader in readers for name in reader.names]
     foresees = truth.foreseeable is not None and "ssim" in names
     names += [FORESEEN] if foresees else []
@@ -166,9 +166,9 @@ def _notes(truth: TruePlay, prefix: str) -> list[str]:
     what = NAMES[prefix].lower()
     compared = (
         f"In the {what}, PSNR and SSIM compare the dream with one true game under the same keys. After the first thing "
-        "that nobody can foresee, a serve or a corridor that was never seen, another game is as right as that one: the "
-        "line of another true game is then about what to expect of a dream that is right in every way. Statistics of "
-        "single pictures have no such limit."
+        "that nobody can foresee, a serve or a corridor that was never seen, another game is as right as that one, and "
+        "values below 1 are no fault. In Pong the line of other serves, the true game itself under the same keys with "
+        "another draw, is what a perfect dream would reach. Statistics of single pictures have no such limit."
     )
     notes = [compared]
     if truth.count < 2:

@@ -46,8 +46,8 @@ def _likeness(curves: GameCurves, name: str, label: str, spans: list[Span], sect
         FRAMES_AFTER,
         label,
         tuple(lines),
-        "Under the same keys. Another true game is what two games have in common without anybody dreaming: after the "
-        "first unpredictable event no dream can be expected above it.",
+        "Under the same keys. With other serves even the true game is unlike itself, and no perfect dream would be "
+        "closer; another true game has in common what all games have.",
         log_x=True,
         section=section,
     )

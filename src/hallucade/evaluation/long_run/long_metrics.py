@@ -18,7 +18,7 @@ def long_metrics(curves: GameCurves, frames: int, segment: int, prefix: str) -> 
     """
     horizons = sorted({h for h in HORIZONS if h <= frames} | {frames})
     found = dict[str, float]()
-    for name in (*COMPARED, *(f"{who}{n}" for who in ("copy_", "other_") for n in COMPARED), FORESEEN, CRISP):
+    for name in (*COMPARED, *(f"{who}{n}" for who in ("luck_", "copy_", "other_") for n in COMPARED), FORESEEN, CRISP):
         for horizon in horizons:
             average = curves.average(name, up_to(horizon))
             if average is not None:

@@ -5,9 +5,10 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int64, UInt8
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from hallucade.evaluation.long_run.true_play import TruePlay
 from hallucade.evaluation.metrics.picture_statistics import brightness, contrast, flicker, sharpness
 from hallucade.evaluation.metrics.psnr import psnr
 from hallucade.evaluation.metrics.ssim import WINDOW, ssim
@@ -15,7 +16,12 @@ from hallucade.evaluation.metrics.ssim import WINDOW, ssim
 Chunk = UInt8[np.ndarray, "g m h w 3"]
 Values = Mapping[str, np.ndarray]  # `g m` each
 STATISTICS = {"brightness": brightness, "contrast": contrast, "sharpness": sharpness, "flicker": flicker}
-AGAINST = {"": "dream", "copy_": "last real frame, kept", "other_": "another true game"}
+AGAINST = {
+    "": "dream",
+    "luck_": "true game, other serves",
+    "copy_": "last real frame, kept",
+    "other_": "another true game",
+}
 
 
 @runtime_checkable
@@ -30,27 +36,38 @@ class Reader(Protocol):
 
 
 class LikenessReader:
-    """PSNR and SSIM of dream, last real frame and another true game, each beside the truth.
+    """PSNR and SSIM of the dream and of three yardsticks beside the truth.
 
-    The other game is the next one: what two games of the same kind have in common without anybody dreaming. With one
-    game alone there is none. Pictures too small for SSIM go without.
+    The same game under the same keys with other luck is what a perfect dream reaches, where a simulator can say so. The
+    last real frame knows nothing of what came after it. Another true game, the next one, has in common what all games
+    have. Pictures too small for SSIM go without.
     """
 
-    def __init__(self, last: UInt8[np.ndarray, "g h w 3"], lengths: Int64[np.ndarray, "g"]) -> None:
-        self._last, self._lengths = torch.from_numpy(last), lengths
+    def __init__(self, truth: TruePlay) -> None:
+        self._truth = truth
+        last = np.stack([prompt.frames[-1] for prompt in truth.prompts])
+        self._last, self._lengths = torch.from_numpy(last), truth.lengths
         self._measures = {"psnr": psnr, "ssim": ssim} if min(last.shape[1:3]) >= WINDOW else {"psnr": psnr}
-        self.names = tuple(f"{who}{measure}" for measure in self._measures for who in self._whom())
+        self._whom = self._known()
+        self.names = tuple(f"{who}{measure}" for measure in self._measures for who in self._whom)
 
     def __call__(self, dream: Chunk, real: Chunk, first: int) -> Values:
         truth = torch.from_numpy(real)
         seen = {"": torch.from_numpy(dream), "copy_": self._last[:, None].expand_as(truth), "other_": truth.roll(1, 0)}
-        found = {f"{w}{name}": m(seen[w], truth).numpy() for name, m in self._measures.items() for w in self._whom()}
+        luck = self._truth.frames_of_other_luck(first, first + real.shape[1])
+        if luck is not None:
+            seen["luck_"] = torch.from_numpy(luck)
+        found = {f"{w}{name}": m(seen[w], truth).numpy() for name, m in self._measures.items() for w in self._whom}
         both = np.minimum(self._lengths, np.roll(self._lengths, 1))  # the other game goes as far as the shorter does
         ended = np.greater_equal(np.arange(first, first + real.shape[1], dtype=np.int64), both[:, None])
         return {n: np.where(ended, np.nan, v) if n.startswith("other_") else v for n, v in found.items()}
 
-    def _whom(self) -> list[str]:
-        return [who for who in AGAINST if who != "other_" or len(self._last) > 1]
+    def _known(self) -> list[str]:
+        """Return the yardsticks that there are."""
+        lacking = {"other_"} if len(self._last) < 2 else set[str]()
+        if self._truth.frames_of_other_luck(0, 1) is None:
+            lacking.add("luck_")
+        return [who for who in AGAINST if who not in lacking]
 
 
 class StatisticsReader:

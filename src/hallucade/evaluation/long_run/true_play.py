@@ -7,11 +7,14 @@ import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int64, UInt8
 
 from hallucade.data.store import EpisodeStore
-from hallucade.evaluation.game_check.pong_truth import HELD_OUT, PongTruth
+from hallucade.evaluation.game_check.pong_truth import HELD_OUT, PongTruth, simulate
 from hallucade.games.base import VectorGame
 from hallucade.games.bots import make_bot
+from hallucade.games.pong import SEED
 from hallucade.games.registry import make_vector_game
 from hallucade.rollout import Prompt, World
+
+OTHER_LUCK = 500_000  # between the seed of a game and that of its other serves
 
 
 class TruePlay(ABC):
@@ -36,6 +39,10 @@ class TruePlay(ABC):
     def frames(self, first: int, last: int) -> UInt8[np.ndarray, "g m h w 3"]:
         """Return the frames from number `first` up to `last` after the prompt; games that have ended stand still."""
 
+    def frames_of_other_luck(self, first: int, last: int) -> UInt8[np.ndarray, "g m h w 3"] | None:
+        """Return what the same games would show under the same keys, had chance drawn otherwise; None if unknown."""
+        return None
+
 
 class SimulatedPlay(TruePlay):
     """States of a simulator, which draws them again: a thousand frames are kept as numbers."""
@@ -47,17 +54,21 @@ class SimulatedPlay(TruePlay):
         states: Float64[np.ndarray, "g n s"],
         actions: Float32[np.ndarray, "g n c"],
         foreseeable: Bool[np.ndarray, "g n"] | None = None,
+        other_luck: Float64[np.ndarray, "g n s"] | None = None,
     ) -> None:
         self.prompts, self.actions, self.foreseeable = prompts, actions, foreseeable
-        self.states = states  # after the prompt
+        self.states, self._other_luck = states, other_luck  # after the prompt
         self.lengths = np.full(len(prompts), states.shape[1])
         self._game = game
 
     @classmethod
     def of_pong(cls, truth: PongTruth) -> "SimulatedPlay":
         """Go on from the games of a Pong check."""
+        start = truth.last.copy()
+        start[:, SEED] += OTHER_LUCK
+        luck = simulate(truth.rules, start, truth.future_actions)
         game = truth.rules.build()
-        return cls(game, truth.prompts(), truth.future, truth.future_actions, truth.before_serve)
+        return cls(game, truth.prompts(), truth.future, truth.future_actions, truth.before_serve, luck)
 
     @classmethod
     def of_world(
@@ -87,6 +98,9 @@ class SimulatedPlay(TruePlay):
 
     def frames(self, first: int, last: int) -> UInt8[np.ndarray, "g m h w 3"]:
         return _drawn(self._game, self.states[:, first:last])
+
+    def frames_of_other_luck(self, first: int, last: int) -> UInt8[np.ndarray, "g m h w 3"] | None:
+        return None if self._other_luck is None else _drawn(self._game, self._other_luck[:, first:last])
 
 
 @dataclass(frozen=True)
