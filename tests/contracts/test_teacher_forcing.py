@@ -67,7 +67,7 @@ def test_gradients_reach_the_clean_past(model: DiffusionModel) -> None:
 
 
 def test_clips_without_a_block_to_grade_are_refused(model: DiffusionModel) -> None:
-    least = max(model.lead, model.block)
+    least = max(model.lead, model.grain)
     with pytest.raises(ValueError, match=f"use clips of {least + model.block} or more"):
         forced_latents(model, least + model.block - 1)
     given = clip(least + model.block)

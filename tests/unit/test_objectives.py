@@ -146,7 +146,7 @@ def test_forcing_drops_its_share_of_the_actions():
 
 
 def test_forcing_needs_two_frames():
-    with pytest.raises(ValueError, match=r"clips of 1 frame.* at least 2"):
+    with pytest.raises(ValueError, match="clips of 1 latents are one block of 1; diffusion forcing needs 2"):
         graded(DiffusionForcingConfig(), Grey(), clip(frames=1))
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from hallucade.config import Config
@@ -15,7 +15,7 @@ class LevelConfig(Config):
     """Distribution of training noise levels on [0, 1]."""
 
     pure_noise_share: float = 0.0  # share of levels set to exactly 1, where one-step sampling starts
-    per: Literal["frame", "clip"] = "frame"  # independent levels in one clip, or one level for all of its frames
+    per: Literal["frame", "clip"] = "frame"  # independent levels in one clip, one a block, or one for all of its frames
 
     def __post_init__(self) -> None:
         if not 0 <= self.pure_noise_share <= 1:
@@ -58,3 +58,8 @@ class LogitNormalLevels(LevelConfig):
 
     def _draw(self, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
         return torch.sigmoid(torch.randn(shape, generator=generator, device=generator.device) * self.std + self.mean)
+
+
+def over_blocks(values: Shaped[Tensor, "b blocks"], latents: int, block: int) -> Shaped[Tensor, "b t"]:
+    """Give each of `latents` latents its block's value; those that fill no block come first, in a shorter one."""
+    return values.repeat_interleave(block, 1)[:, values.shape[1] * block - latents :]

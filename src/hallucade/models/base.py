@@ -190,7 +190,7 @@ def first_forced(model: DiffusionModel[Any], clip: LatentClip, noisy: Tensor) ->
         ValueError: as it says.
     """
     graded, first = noisy.shape[1], clip.latents.shape[1] - noisy.shape[1]
-    least = max(model.lead, model.block)
+    least = max(model.lead, model.grain)
     if graded % model.block or graded < 1 or first < least:
         raise ValueError(
             f"{graded} noisy latents after {first} clean ones; the model draws blocks of {model.block} after {least} "
@@ -205,7 +205,7 @@ def forced_latents(model: DiffusionModel[Any], latents: int) -> int:
     Raises:
         ValueError: none, with the length that clips need.
     """
-    least = max(model.lead, model.block)
+    least = max(model.lead, model.grain)
     if latents < least + model.block:
         raise ValueError(
             f"clips of {latents} latents; after {least} that are given there is no block of {model.block} to predict: "

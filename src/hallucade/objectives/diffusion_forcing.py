@@ -1,4 +1,4 @@
-"""Diffusion forcing: every frame of a clip at its own noise level.
+"""Diffusion forcing: every frame of a clip at its own noise level; every block, for models that advance by blocks.
 
 A model trained so can denoise the next frame while it sees earlier ones at any level, clean ones included, and one
 parallel pass grades every frame. Source: Chen et al. 2024, arXiv:2407.01392.
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from hallucade.diffusion.schedules import NoiseSchedule
 from hallucade.diffusion.targets import LossSpace, loss_scale
-from hallucade.diffusion.timesteps import LevelConfig, LogitNormalLevels
+from hallucade.diffusion.timesteps import LevelConfig, LogitNormalLevels, over_blocks
 from hallucade.diffusion.weighting import EqualWeight, LevelWeightConfig, check_weight, motion_weight
 from hallucade.models.base import DiffusionModel, LatentClip
 from hallucade.objectives.base import ObjectiveConfig
@@ -52,9 +52,7 @@ class DiffusionForcing:
 
     def __call__(self, model: DiffusionModel[Any], clip: LatentClip, generator: torch.Generator) -> dict[str, Scalar]:
         x0 = clip.latents
-        if x0.shape[1] < 2:
-            raise ValueError(f"clips of {x0.shape[1]} frame; diffusion forcing needs at least 2")
-        levels, graded = self._levels(x0.shape[0], x0.shape[1], model.given, generator)
+        levels, graded = self._levels(x0.shape[0], x0.shape[1], model, generator)
         levels, graded = levels.to(x0.device), graded.to(x0.device)
         eps = torch.randn(x0.shape, generator=generator).to(x0.device)
         dropped = None
@@ -71,15 +69,19 @@ class DiffusionForcing:
         return {"denoising": (per_frame * grade).sum() / grade.sum().clamp_min(1)}
 
     def _levels(
-        self, b: int, t: int, given: int, generator: torch.Generator
+        self, b: int, t: int, model: DiffusionModel[Any], generator: torch.Generator
     ) -> tuple[Float[Tensor, "b t"], Float[Tensor, "b t"]]:
-        """Return levels and which frames are graded: clean context is not, nor are the first `given` frames."""
-        levels = self.config.levels.draw((b, t), generator)
+        """Return levels, one a block, and which frames are graded: clean context is not, nor is what is given."""
+        blocks = -(-t // model.block)
+        if blocks < 2:
+            raise ValueError(f"clips of {t} latents are one block of {model.block}; diffusion forcing needs 2 or more")
+        levels = self.config.levels.draw((b, blocks), generator)
         clean = torch.rand((b, 1), generator=generator) < self.config.clean_share
-        split = torch.randint(1, t, (b, 1), generator=generator)
-        context = clean & (torch.arange(t) < split)
-        quiet = torch.rand((b, t), generator=generator) * self.config.context_noise
-        known = torch.arange(t) < given
+        split = torch.randint(1, blocks, (b, 1), generator=generator)
+        context = clean & (torch.arange(blocks) < split)
+        quiet = torch.rand((b, blocks), generator=generator) * self.config.context_noise
+        levels, context, quiet = (over_blocks(part, t, model.block) for part in (levels, context, quiet))
+        known = torch.arange(t) < model.given
         return torch.where(context, quiet, levels).masked_fill(known, 0), (~(context | known)).float()
 
     def _scale(self, levels: Float[Tensor, "b t"], schedule: NoiseSchedule) -> Float[Tensor, "b t"]:
