@@ -69,15 +69,16 @@ def test_learned_positions_turn_nothing():
 
 @pytest.mark.parametrize("window", [FrameWindow(5), FrameWindow(6, 2)], ids=str)
 def test_learned_vectors_are_reused_so_that_no_two_frames_of_a_window_share_one(window):
-    taken = moments("learned", window, torch.arange(40))
+    taken = moments("learned", window, window.clip(40))
     assert torch.equal(taken[: window.size], torch.arange(window.size))
     visible = window.visible(40, CPU)
     assert all(len(taken[seen].unique()) == seen.sum() for seen in visible)
-    assert moments("learned", window, torch.tensor([10**9 + 7])) == taken[27]  # 20 is a multiple of both periods
+    assert moments("learned", window, window.next(10**9 + 7, 1)) == taken[27]  # 20 is a multiple of both periods
 
 
 def test_beside_a_rotation_the_clock_stands_still():
-    assert moments("axial", FrameWindow(4), torch.arange(7)).tolist() == [0, 1, 2, 3, 3, 3, 3]
+    window = FrameWindow(4)
+    assert moments("axial", window, window.clip(7)).tolist() == [0, 1, 2, 3, 3, 3, 3]
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """A transformer over frames that denoises them, each at its own noise level.
 
-Training sees a clip in one masked pass; play sees one frame and a memory of those before. Here is what makes
+Training sees a clip in one masked pass; play sees one block of frames and a memory of those before. Here is what makes
 `FrameTransformer` a world model: noise levels, actions, a picture to go on from, and that memory.
 
 Source: Chen et al. 2024, diffusion forcing, arXiv:2407.01392.
@@ -55,8 +55,8 @@ class DiffusionTransformerConfig(FrameTransformerConfig, WorldModelConfig):
         latents = 1 + (frames - 1) // self.stride
         if self.positions == "learned" and latents <= self.window:
             raise ValueError(
-                f"positions='learned' and a window of {self.window}, but the longest clips have {latents} latent(s): play "
-                "goes past the window, where vectors come again in an order that no clip shows; train on clips of "
+                f"positions='learned' and a window of {self.window}, but the longest clips have {latents} latent(s): "
+                "play goes past the window, where vectors come again in an order that no clip shows; train on clips of "
                 f"{2 * self.window}, or turn to rotary positions ('axial', 'video', 'flat')"
             )
 
@@ -68,7 +68,7 @@ class DiffusionTransformerConfig(FrameTransformerConfig, WorldModelConfig):
 class TransformerMemory:
     """What a game has shown so far, as keys and values of the layers that look back."""
 
-    frames: int  # seen since the start; the next frame's number
+    frames: int  # seen since the start; the number of the next block's first one
     caches: list[BlockCache]
     recent: Float[Tensor, "b p g"]  # embedded actions of latents that later ones are still told of
     image: Float[Tensor, "b 1 c h w"] | None = None  # what a first-frame-conditioned model is conditioned on
@@ -96,7 +96,7 @@ class DiffusionTransformer(FrameTransformer, DiffusionModel[TransformerMemory]):
         self.config, self.latent_shape, self.action_features = config, latent_shape, action_features
         self.schedule = config.schedule.build()
         self.context_level = config.context_level
-        self.context = config.window
+        self.block, self.context = config.block, config.window
         self.given = 0 if config.image_condition == "none" else 1
         self.embed_level = config.level.build(config.width)
         grouped_features = config.stride * action_features
@@ -106,6 +106,11 @@ class DiffusionTransformer(FrameTransformer, DiffusionModel[TransformerMemory]):
             self.no_action = nn.Parameter(TOKEN_STD * torch.randn(embedded))
         else:
             self.register_buffer("no_action", torch.zeros(embedded), persistent=False)
+
+    @property
+    def grain(self) -> int:
+        """One latent: those that fill no block come first, in a shorter one."""
+        return 1
 
     def embed_actions(
         self, actions: Float[Tensor, "b n a"], dropped: Bool[Tensor, "b n"] | None = None
@@ -170,7 +175,9 @@ class DiffusionTransformer(FrameTransformer, DiffusionModel[TransformerMemory]):
         level: Float[Tensor, "b"],
     ) -> Float[Tensor, "b k *latent"]:
         output = self.next_output(state, action, noisy, level)
-        return predict_x0(self.config.target, output.float(), noisy, level[:, None], self.schedule)
+        return predict_x0(
+            self.config.target, output.float(), noisy, level[:, None].expand(noisy.shape[:2]), self.schedule
+        )
 
     def next_output(
         self,
@@ -179,9 +186,10 @@ class DiffusionTransformer(FrameTransformer, DiffusionModel[TransformerMemory]):
         noisy: Float[Tensor, "b k *latent"],
         level: Float[Tensor, "b"],
     ) -> Float[Tensor, "b k *latent"]:
-        """Return what the network itself predicts for the next frame, its target. Never changes `state`."""
-        cues = self._next_cues(level[:, None], self._next_rows(state, action))
-        tokens, _ = self.read_next(state.frames, state.caches, self._next_input(state, noisy, level[:, None]), cues)
+        """Return what the network itself predicts for the next block, its target. Never changes `state`."""
+        levels = level[:, None].expand(noisy.shape[:2])
+        cues = self._next_cues(levels, self._next_rows(state, action, noisy.shape[1]))
+        tokens, _ = self.read_next(state.frames, state.caches, self._next_input(state, noisy, levels), cues)
         return self.read_out(tokens, cues)
 
     def blank(self, batch: int) -> TransformerMemory:
@@ -196,13 +204,25 @@ class DiffusionTransformer(FrameTransformer, DiffusionModel[TransformerMemory]):
 
     def observe(self, state: TransformerMemory, action: Action | None, latent: Latent) -> TransformerMemory:
         levels = torch.full(latent.shape[:2], self.context_level, device=latent.device)
-        rows = self._next_rows(state, action)
+        count = latent.shape[1]
+        rows = self._next_rows(state, action, count)
         seen = self._next_input(state, latent, levels)
         _, own = self.read_next(state.frames, state.caches, seen, self._next_cues(levels, rows))
         caches = [cache.write(state.frames, new) for cache, new in zip(state.caches, own, strict=True)]
-        return TransformerMemory(state.frames + 1, caches, rows[:, 1:], state.image)
+        return TransformerMemory(state.frames + count, caches, rows[:, count:], state.image)
 
     def prefill(self, clip: LatentClip) -> TransformerMemory:
+        """Start a memory from a whole clip; latents that fill no block come first, in a shorter one.
+
+        Raises:
+            ValueError: the network is bidirectional.
+        """
+        if self.config.attention == "bidirectional":
+            raise ValueError(
+                "attention is 'bidirectional': its frames see the future, so that it has no memory and dreams whole "
+                "clips only, by JointSamplerConfig or ClipwiseSamplerConfig; for play, start a model with "
+                "attention='causal' from its weights"
+            )
         frames = clip.latents.shape[1]
         first = self._first_action(clip.actions.shape[1], frames)
         levels = torch.full(clip.latents.shape[:2], self.context_level, device=clip.latents.device)
@@ -251,13 +271,14 @@ class DiffusionTransformer(FrameTransformer, DiffusionModel[TransformerMemory]):
             return None
         return image_channels(self.config.image_condition, image, given.to(image.device), self.config.stride)
 
-    def _next_rows(self, state: TransformerMemory, action: Action | None) -> Float[Tensor, "b rows g"]:
-        """Return the embedded actions that the next latent is told of."""
+    def _next_rows(self, state: TransformerMemory, action: Action | None, count: int) -> Float[Tensor, "b rows g"]:
+        """Return the embedded actions that the next latents, so many, are told of."""
         if action is None:
-            return torch.cat([state.recent, self.no_action.to(state.recent.dtype).expand(len(state.recent), 1, -1)], 1)
+            none = self.no_action.to(state.recent.dtype).expand(len(state.recent), count, -1)
+            return torch.cat([state.recent, none], 1)
         return preceded(state.recent, self.embed_actions(action))
 
-    def _next_cues(self, levels: Float[Tensor, "b 1"], rows: Float[Tensor, "b rows g"]) -> FrameCues:
+    def _next_cues(self, levels: Float[Tensor, "b k"], rows: Float[Tensor, "b rows g"]) -> FrameCues:
         return FrameCues(self.embed_level(levels), windows(rows, self.config.injection.reach))
 
     def _input(
@@ -271,9 +292,9 @@ class DiffusionTransformer(FrameTransformer, DiffusionModel[TransformerMemory]):
         return seen if picture is None else torch.cat([seen, picture.to(seen.dtype)], 2)
 
     def _next_input(
-        self, state: TransformerMemory, latent: Float[Tensor, "b 1 *latent"], levels: Float[Tensor, "b 1"]
-    ) -> Float[Tensor, "b 1 channels h w"]:
-        never = torch.zeros(1, dtype=torch.bool)
+        self, state: TransformerMemory, latent: Float[Tensor, "b k *latent"], levels: Float[Tensor, "b k"]
+    ) -> Float[Tensor, "b k channels h w"]:
+        never = torch.zeros(latent.shape[1], dtype=torch.bool)
         return self._input(latent, levels, None if state.image is None else self._picture(state.image, never))
 
 

@@ -1,8 +1,9 @@
-"""A causal transformer over the patches of frames, before it is known what it predicts.
+"""A transformer over the patches of frames, before it is known what it predicts.
 
 Layers alternate between the patches of one frame and one patch through time ("factorised"), or attend over both at once
-("full", toy-wm's). A clip is read in one masked pass, a game frame by frame with a cache of past keys and values. The
-two admit exactly the same frames (`FrameViews`) and agree.
+("full", toy-wm's). A clip is read in one masked pass, a game block by block with a cache of past keys and values. The
+two admit exactly the same frames (`FrameViews`) and agree. A bidirectional network has no mask and no memory, and the
+parameters of a causal one.
 
 Source: Peebles and Xie 2023, arXiv:2212.09748.
 """
@@ -12,8 +13,9 @@ from dataclasses import dataclass, field
 from typing import Literal, cast
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from hallucade.config import Config
 from hallucade.nn.action_injection import JoinedInjectionConfig
@@ -27,7 +29,7 @@ from hallucade.nn.patch import PatchEmbedding, PatchOutput, Stem
 from hallucade.nn.positions import EQUAL, Positions, Shares, TokenPositions, check_head, check_shares, moments
 from hallucade.nn.transformer_block import TransformerBlock
 from hallucade.nn.views import FrameViews
-from hallucade.nn.window import FrameWindow
+from hallucade.nn.window import FrameSpan, FrameWindow
 
 TOKEN_STD = 0.02  # of learned vectors that stand among tokens
 
@@ -44,7 +46,9 @@ class FrameTransformerConfig(Config):
     depth: int = 4  # blocks; in the factorised layout every second one looks through time
     heads: int = 4
     patch: int = 4  # pixels per side
-    window: int = 32  # frames attended, the current one included
+    attention: Literal["causal", "bidirectional"] = "causal"  # over blocks; bidirectional: all frames see each other
+    block: int = 1  # latents that advance together and see each other
+    window: int = 32  # frames attended, the current block included
     sink: int = 0  # frames at the start of a game that stay attended, part of the window
     layout: Literal["factorised", "full"] = "factorised"
     positions: Positions = "axial"
@@ -63,12 +67,15 @@ class FrameTransformerConfig(Config):
     scaled_logits: bool = True  # divide attention logits by the root of the head size
     zero_init: bool = True  # blocks start as identity, the output as zero
     injection: InjectionConfig = field(default_factory=JoinedInjectionConfig)  # where actions enter a block
+    checkpointing: bool = False  # compute blocks again in the backward pass, which then remembers what enters them
 
     def __post_init__(self) -> None:
         for name in ("width", "heads", "patch", "stem_kernel"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; use 1 or more")
-        FrameWindow(self.window, self.sink)
+        FrameWindow(self.window, self.sink, self.block)
+        if self.attention == "bidirectional":
+            self._check_bidirectional()
         if self.depth < (2 if self.layout == "factorised" else 1):
             raise ValueError(
                 f"depth is {self.depth}; the {self.layout} layout needs a block for space and one for time"
@@ -83,6 +90,19 @@ class FrameTransformerConfig(Config):
             raise ValueError(f"rope_base is {self.rope_base}; use a number above 1, such as 10000")
         hidden_size(self.width, self.mlp_ratio)
         self.injection.clock(self.width, self.heads)
+
+    def _check_bidirectional(self) -> None:
+        for name, plain in (("block", 1), ("sink", 0)):
+            if getattr(self, name) != plain:
+                raise ValueError(
+                    f"{name} is {getattr(self, name)}, which attention='bidirectional' does not read: all frames see "
+                    f"each other; use {name}={plain}"
+                )
+        if self.positions == "learned":
+            raise ValueError(
+                "positions='learned' with attention='bidirectional': there are vectors for a window, and clips may be "
+                "longer; turn to rotary positions ('axial', 'video', 'flat')"
+            )
 
     @property
     def axes(self) -> list[Axis]:
@@ -136,7 +156,8 @@ class FrameTransformer(nn.Module):
         self.rows = height // config.patch
         self.axes = config.axes
         self.looks_back: Axis = "both" if config.layout == "full" else "time"
-        self.window = FrameWindow(config.window, config.sink)
+        self.window = FrameWindow(config.window, config.sink, config.block)
+        self.checkpointing = config.checkpointing
         self.positions = TokenPositions(
             config.positions,
             self.rows,
@@ -146,7 +167,8 @@ class FrameTransformer(nn.Module):
             config.rope_base,
             config.position_shares,
         )
-        self.views = FrameViews(self.positions, self.window, config.injection.clock(config.width, config.heads))
+        clock = config.injection.clock(config.width, config.heads)
+        self.views = FrameViews(self.positions, self.window, clock, causal=config.attention == "causal")
         self.acts_in_output = config.injection.in_output
         self.embed = PatchEmbedding(
             channels + extra, config.width, config.patch, config.stem, config.stem_kernel, config.stem_norm
@@ -169,16 +191,21 @@ class FrameTransformer(nn.Module):
         """Run all frames at once; also return what the layers that look back offer to later frames."""
         count, device = frames.shape[1], frames.device
         views: dict[Axis, View] = {axis: self.views.of_clip(axis, count, device) for axis in set(self.axes)}
-        return self._run(self._tokens(frames), cues, torch.arange(count), views, None)
+        return self._run(self._tokens(frames), cues, self.window.clip(count), views, None)
 
     def read_next(
-        self, number: int, caches: Sequence[BlockCache], frame: Float[Tensor, "b 1 channels h w"], cues: FrameCues
-    ) -> tuple[Float[Tensor, "b 1 n c"], list[BlockKeys]]:
-        """Run frame `number` after `caches`, which are only read; also return its own keys and values."""
-        views: dict[Axis, View] = {axis: self.views.of_next(axis, number, frame.device) for axis in set(self.axes)}
-        turns = self.views.sink_turns(self.looks_back, number, frame.device)
-        pasts = (cache.read(number, *turns) for cache in caches)
-        return self._run(self._tokens(frame), cues, torch.tensor([number]), views, pasts)
+        self, first: int, caches: Sequence[BlockCache], frames: Float[Tensor, "b k channels h w"], cues: FrameCues
+    ) -> tuple[Float[Tensor, "b k n c"], list[BlockKeys]]:
+        """Run a block, which starts with frame number `first`, after `caches`, which are only read.
+
+        Also return the block's own keys and values.
+        """
+        count, device = frames.shape[1], frames.device
+        span = self.window.next(first, count)
+        views: dict[Axis, View] = {axis: self.views.of_next(axis, span.numbers, device) for axis in set(self.axes)}
+        turns = self.views.sink_turns(self.looks_back, first + count, device)
+        pasts = (cache.read(first, *turns) for cache in caches)
+        return self._run(self._tokens(frames), cues, span, views, pasts)
 
     def remember(self, own: Sequence[BlockKeys]) -> list[BlockCache]:
         """Return the memory of a clip from what its layers offer."""
@@ -203,22 +230,36 @@ class FrameTransformer(nn.Module):
         self,
         tokens: Float[Tensor, "b t n c"],
         cues: FrameCues,
-        numbers: Int64[Tensor, "t"],
+        span: FrameSpan,
         views: Mapping[Axis, View],
         pasts: Iterator[BlockKeys] | None,
     ) -> tuple[Float[Tensor, "b t n c"], list[BlockKeys]]:
-        """Run the blocks over frames of these numbers, after `pasts` if given, one for each layer that looks back."""
+        """Run the blocks over these frames, after `pasts` if given, one for each layer that looks back."""
         own: list[BlockKeys] = []
         for block in cast("Iterable[TransformerBlock]", self.blocks):
             looks_back = block.axis != "space"
             if looks_back and not own and self.moments is not None:
-                taken = self.moments[moments(self.positions.kind, self.window, numbers)]
+                taken = self.moments[moments(self.positions.kind, self.window, span)]
                 tokens = tokens + taken.unsqueeze(1).to(tokens.dtype)
             past = next(pasts) if looks_back and pasts is not None else None
-            tokens, new = block(tokens, cues.condition, cues.action, views[block.axis], past)
+            tokens, new = self._through(block, tokens, cues, views[block.axis], past)
             if looks_back:
                 own.append(new)
         return tokens, own
+
+    def _through(
+        self,
+        block: TransformerBlock,
+        tokens: Float[Tensor, "b t n c"],
+        cues: FrameCues,
+        view: View,
+        past: BlockKeys | None,
+    ) -> tuple[Float[Tensor, "b t n c"], BlockKeys]:
+        inputs = (tokens, cues.condition, cues.action, view, past)
+        if not (self.checkpointing and torch.is_grad_enabled()):
+            return block(*inputs)
+        # `past` is safe to read again in the backward pass: under gradients a cache hands out copies.
+        return checkpoint(block, *inputs, use_reentrant=False, preserve_rng_state=False)
 
 
 def _vectors(count: int, width: int) -> nn.Parameter | None:

@@ -30,14 +30,14 @@ class BlockCache:
         return cls(KVCache.of_clip(clip.tokens, window, tokens), actions)
 
     def read(self, frames: int, sink_turn: Rotation | None, action_turn: Rotation | None = None) -> BlockKeys:
-        """Return what frame number `frames` sees of the past; the rotations move sinks nearer."""
+        """Return what the block that starts with frame number `frames` sees; the rotations move sinks nearer."""
         actions = tuple(cache.read(frames, action_turn) for cache in self.actions)
         return BlockKeys(self.tokens.read(frames, sink_turn), actions)
 
-    def write(self, frame: int, new: BlockKeys) -> "BlockCache":
-        """Keep frame number `frame`; consumes this cache."""
-        actions = tuple(cache.write(frame, kept) for cache, kept in zip(self.actions, new.actions, strict=True))
-        return BlockCache(self.tokens.write(frame, new.tokens), actions)
+    def write(self, first: int, new: BlockKeys) -> "BlockCache":
+        """Keep frames that were read together, the first of number `first`; consumes this cache."""
+        actions = tuple(cache.write(first, kept) for cache, kept in zip(self.actions, new.actions, strict=True))
+        return BlockCache(self.tokens.write(first, new.tokens), actions)
 
     def clone(self) -> "BlockCache":
         """Return an independent copy."""

@@ -43,7 +43,7 @@ class FrameMask:
 @functools.lru_cache(maxsize=16)
 def block_mask(window: FrameWindow, frames: int, tokens: int, device: torch.device) -> BlockMask:
     """Build the blocks of a `FrameMask`."""
-    rule = window.rule
+    rule = window.rule(frames)
     return create_block_mask(
         lambda b, head, q, k: rule(q // tokens, k // tokens),
         B=None,

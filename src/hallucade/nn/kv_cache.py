@@ -1,6 +1,6 @@
 """Keys and values of the frames that a window still sees, in slots of constant size.
 
-Under inference a frame is written into its slot in place, so that memory and time per frame are constant. Under
+Under inference a block is written into its slots in place, so that memory and time per frame are constant. Under
 autograd the same write returns a new buffer, because what backward saved must not change.
 """
 
@@ -39,7 +39,7 @@ class KVCache:
         return cls(keys, values, window, tokens)
 
     def read(self, frames: int, sink_turn: Rotation | None) -> KeysValues:
-        """Return what frame number `frames` sees of the past; `sink_turn` moves the sinks nearer."""
+        """Return what the block that starts with frame number `frames` sees; `sink_turn` moves the sinks nearer."""
         filled = min(frames, self.window.slots) * self.tokens
         keys, values = self.keys[..., :filled, :], self.values[..., :filled, :]
         if sink_turn is not None:
@@ -50,18 +50,17 @@ class KVCache:
             return KeysValues(keys.clone(), values.clone())  # frame may be written without gradients, in place
         return KeysValues(keys, values)
 
-    def write(self, frame: int, new: KeysValues) -> "KVCache":
-        """Keep frame number `frame`; consumes this cache."""
-        start = self.window.slot(frame) * self.tokens
-        if torch.is_grad_enabled() or self.keys.requires_grad:
-            keys, values = (
-                torch.slice_scatter(old, x.to(old.dtype), -2, start, start + self.tokens)
-                for old, x in ((self.keys, new.keys), (self.values, new.values))
-            )
-            return KVCache(keys, values, self.window, self.tokens)
-        self.keys[..., start : start + self.tokens, :] = new.keys
-        self.values[..., start : start + self.tokens, :] = new.values
-        return self
+    def write(self, first: int, new: KeysValues) -> "KVCache":
+        """Keep the frames of a block, the first of number `first`; consumes this cache.
+
+        A block that is written twice leaves what the second write alone would have left.
+        """
+        written = self.clone() if torch.is_grad_enabled() or self.keys.requires_grad else self
+        for frame in self.window.kept(first, first + new.keys.shape[-2] // self.tokens):
+            slot, place = self.window.slot(frame) * self.tokens, (frame - first) * self.tokens
+            written.keys[..., slot : slot + self.tokens, :] = new.keys[..., place : place + self.tokens, :]
+            written.values[..., slot : slot + self.tokens, :] = new.values[..., place : place + self.tokens, :]
+        return written
 
     def clone(self) -> "KVCache":
         """Return an independent copy."""

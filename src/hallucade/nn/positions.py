@@ -12,7 +12,7 @@ from torch import Tensor
 
 from hallucade.nn.attention import Axis
 from hallucade.nn.rope import Rotation, frequencies, rotation
-from hallucade.nn.window import FrameWindow
+from hallucade.nn.window import FrameSpan, FrameWindow
 
 Positions = Literal["axial", "flat", "video", "learned"]
 Shares = tuple[int, int, int]  # of time, row and column
@@ -76,16 +76,17 @@ class TokenPositions:
         return frequencies(head_split(self.kind, axis, self._pairs, self._shares), self._base)
 
 
-def moments(kind: Positions, window: FrameWindow, frames: Int64[Tensor, "t"]) -> Int64[Tensor, "t"]:
-    """Return which of a window's learned vectors stands for each of these frame numbers.
+def moments(kind: Positions, window: FrameWindow, span: FrameSpan) -> Int64[Tensor, "t"]:
+    """Return which of a window's learned vectors stands for each of these frames.
 
-    Beside a rotation, which knows the order, the clock stands still at the last vector: the newest frame of a clip as
-    long as the window had it. Where vectors are all that tells the order, the frames that move share those that sinks
+    Beside a rotation, which knows the order, the clock stands still at the last vectors: the newest block of a clip as
+    long as the window had them. Where vectors are all that tells the order, the frames that move share those that sinks
     leave in turns, so that no two frames of a window have the same; train on clips longer than the window then.
     """
     if kind != "learned":
-        return frames.clamp(max=window.size - 1)
-    return torch.where(frames < window.sink, frames, window.sink + (frames - window.sink) % (window.size - window.sink))
+        return window.stopped(span)
+    numbers, sink = span.numbers, window.sink
+    return torch.where(numbers < sink, numbers, sink + (numbers - sink) % (window.size - sink))
 
 
 def head_split(kind: Positions, axis: Axis, pairs: int, shares: Shares) -> tuple[int, ...]:

@@ -1,4 +1,4 @@
-"""What layers see of a clip, and of the next frame after a memory: rotations from positions, masks from the window.
+"""What layers see of a clip, and of the next block after a memory: rotations from positions, masks from the window.
 
 The two are built side by side here because they must agree: a masked clip and a cached game admit the same frames at
 the same distances, also where sinks are seen from nearer than they are.
@@ -26,6 +26,7 @@ class FrameViews:
     positions: TokenPositions
     window: FrameWindow
     clock: FrameClock | None = None  # positions of actions, if they have any
+    causal: bool = True  # False: all frames of a clip see each other, without a window
 
     def tokens(self, axis: Axis) -> int:
         """Return how many tokens of a frame are in one sequence along `axis`."""
@@ -40,15 +41,14 @@ class FrameViews:
         view = self._masked(lambda t: self.positions.turn(axis, t, device), self.tokens(axis), frames, device)
         return replace(view, actions=actions)
 
-    def of_next(self, axis: Axis, frame: int, device: torch.device) -> View:
-        """Return how a layer along `axis` sees frame number `frame` after a memory: all that is kept."""
-        number = torch.tensor([frame])
-        actions = None if self.clock is None else View(self.clock.turn(number, device))
-        return View(self.positions.turn(axis, number, device), actions=actions)
+    def of_next(self, axis: Axis, numbers: Int64[Tensor, "k"], device: torch.device) -> View:
+        """Return how a layer along `axis` sees a block of these numbers after a memory: all that is kept."""
+        actions = None if self.clock is None else View(self.clock.turn(numbers, device))
+        return View(self.positions.turn(axis, numbers, device), actions=actions)
 
-    def sink_turns(self, axis: Axis, frame: int, device: torch.device) -> tuple[Rotation | None, Rotation | None]:
-        """Return what moves sinks nearer to frame number `frame`: their tokens along `axis`, and their actions."""
-        excess = self.window.excess(frame) if self.window.sink else 0
+    def sink_turns(self, axis: Axis, end: int, device: torch.device) -> tuple[Rotation | None, Rotation | None]:
+        """Return what moves sinks nearer to a block that ends at `end`: tokens along `axis`, and actions."""
+        excess = self.window.excess(end) if self.window.sink else 0
         if not excess:
             return None, None
         actions = None if self.clock is None else self.clock.turn(torch.tensor([excess]), device)
@@ -62,11 +62,12 @@ class FrameViews:
         device: torch.device,
     ) -> View:
         """Return who sees whom among frames of `tokens` keys each, which `turn` turns by frame numbers."""
-        numbers = torch.arange(frames)
-        if frames == 1:
+        span = self.window.clip(frames)
+        numbers = span.numbers
+        if not self.causal or frames <= self.window.block:
             return View(turn(numbers))
         seen, mask = self.window.visible(frames, device), FrameMask(self.window, frames, tokens, device)
         if not self.window.sink or frames <= self.window.size:
             return View(turn(numbers), mask, frames=seen)
         is_sink = (numbers < self.window.sink).to(device).repeat_interleave(tokens)
-        return View(turn(numbers), mask, is_sink, turn(numbers.clamp(max=self.window.size - 1)), seen)
+        return View(turn(numbers), mask, is_sink, turn(self.window.stopped(span)), seen)
