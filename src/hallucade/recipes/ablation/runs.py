@@ -1,5 +1,6 @@
 """One run of an ablation: train, judge, write down. A run that diverges or fails is a row of the table, not the end."""
 
+import functools
 import hashlib
 import json
 import math
@@ -149,6 +150,7 @@ def check_jobs(jobs: Iterable[Job], store: Store, *, other_code: bool = False) -
             )
 
 
+@functools.cache  # what this process began with, whatever is edited while it trains for hours
 def code_of_runs() -> str:
     """Return a fingerprint of all code of this package that can change a run."""
     root = Path(hallucade.__file__).parent
