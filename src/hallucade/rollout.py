@@ -105,7 +105,8 @@ class World:
         frames = torch.as_tensor(np.stack([p.frames for p in prompts]), device=self.device)
         features = self.encode_actions(np.stack([p.actions for p in prompts]))
         seeds = None if generators is None else tuple(g.initial_seed() for g in generators)
-        return self.model.prefill(LatentClip(self.tokenizer.encode(frames), features, seeds))
+        clip = LatentClip.encoded(self.tokenizer.encode(frames), features, self.tokenizer.stride, seeds)
+        return self.model.prefill(clip)
 
 
 @torch.no_grad()

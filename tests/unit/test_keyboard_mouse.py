@@ -74,15 +74,6 @@ def test_the_first_latents_hear_of_no_action_instead_of_later_ones():
     assert torch.equal(told, model.no_action.expand(2, 3, 4))
 
 
-@torch.no_grad()
-def test_a_first_latent_of_as_many_frames_as_the_others_brings_actions_that_nothing_hears_of():
-    model = shaken(replace(SMALL, stride=3))
-    latents, levels, actions = torch.randn(2, 4, 3, 8, 12), torch.rand(2, 4), torch.rand(2, 11, 2)
-    dropped = torch.arange(11).expand(2, -1) == 5
-    whole, cut = (model(latents, levels, actions[:, n:], dropped[:, n:]) for n in (0, 2))
-    assert torch.equal(whole, cut)
-
-
 def test_a_dropped_latent_is_one_of_no_action_and_no_other():
     model, actions = shaken(replace(SMALL, stride=2)), torch.rand(1, 6, 2)
     dropped = torch.tensor([[False, False, True, False, False, True]])  # the first of a latent's actions decides
@@ -179,18 +170,15 @@ def test_a_game_of_latents_of_two_frames_is_played_live_as_offline():
 @torch.no_grad()
 def test_clips_drawn_at_once_know_which_actions_lead_to_which_latent():
     model, latents, actions = shaken(replace(SMALL, stride=3)), torch.randn(2, 2, 3, 8, 12), torch.rand(2, 11, 2)
-    drawn = [
-        JointSamplerConfig(steps=2, lag=2).build()(
-            ActionGuided(model, 1.5), LatentClip(latents, actions[:, n:5]), actions[:, 5:], seeded(0, 2), stride=3
-        )
-        for n in (0, 2)  # with the actions between the three frames of the first latent, and without
-    ]
-    assert torch.equal(*drawn)
-    state = model.prefill(LatentClip(latents, actions[:, :5]))
+    prompt = LatentClip.encoded(latents, actions[:, :5], 3)  # with the actions between the frames of the first latent
+    drawn = JointSamplerConfig(steps=2, lag=2).build()(
+        ActionGuided(model, 1.5), prompt, actions[:, 5:], seeded(0, 2), stride=3
+    )
+    state = model.prefill(prompt)
     steps = rollout(
         ActionGuided(model, 1.5), DDIMSamplerConfig(steps=2).build(), state, actions[:, 5:].split(3, 1), seeded(0, 2)
     )
-    torch.testing.assert_close(torch.cat(list(steps), 1), drawn[0], rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(torch.cat(list(steps), 1), drawn, rtol=1e-4, atol=1e-4)
 
 
 def test_training_on_recorded_play_hears_of_every_action():

@@ -46,7 +46,7 @@ class Method(nn.Module, ABC):
 def latent_clip(tokenizer: Tokenizer, batch: Clip) -> LatentClip:
     """Return the latents of a batch: those of a cache where it has them, else those of its frames."""
     latents = tokenizer.encode(batch.frames) if batch.latents is None else batch.latents
-    return LatentClip(latents, batch.actions)
+    return LatentClip.encoded(latents, batch.actions, tokenizer.stride)
 
 
 @dataclass(frozen=True, kw_only=True)

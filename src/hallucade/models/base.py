@@ -26,18 +26,30 @@ class LatentClip:
     """t latents joined by actions: the encoded twin of `hallucade.data.clips.Clip`."""
 
     latents: Latents
-    actions: Actions  # b (t - 1) * r a: actions[:, i] leads to frame i + 1; b t * r - 1 a if a latent holds r frames
+    actions: Actions  # b (t - 1) * r a: r lead from each latent to the next
     seeds: tuple[int, ...] | None = None  # one a row, of noise that a memory holds; None: each row's number
+
+    @classmethod
+    def encoded(
+        cls, latents: Latents, actions: Actions, stride: int, seeds: tuple[int, ...] | None = None
+    ) -> "LatentClip":
+        """Join latents of `stride` frames by the actions of their frames, but for those within the first latent."""
+        within = actions.shape[1] - (latents.shape[1] - 1) * stride
+        if within not in (0, stride - 1):
+            raise ValueError(
+                f"{actions.shape[1]} actions for {latents.shape[1]} latents of {stride} frame(s); give one between "
+                "every two frames"
+            )
+        return cls(latents, actions[:, within:], seeds)
 
     @property
     def stride(self) -> int:
-        """Actions between two latents, r."""
+        """Actions between two latents, r; 0 for a single latent."""
         return self.actions.shape[1] // max(self.latents.shape[1] - 1, 1)
 
     def leading_to(self, first: int, last: int) -> Actions:
         """Return the actions that lead to the latents from number `first` on, before number `last`."""
-        latents, actions, stride = self.latents.shape[1], self.actions.shape[1], self.stride
-        return self.actions[:, actions - (latents - first) * stride : actions - (latents - last) * stride]
+        return self.actions[:, (first - 1) * self.stride : (last - 1) * self.stride]
 
 
 class WorldModel(nn.Module, ABC, Generic[State]):

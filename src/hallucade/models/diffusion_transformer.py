@@ -149,9 +149,8 @@ class DiffusionTransformer(FrameTransformer, DiffusionModel[TransformerMemory]):
 
         `image` is what a first-frame-conditioned model is conditioned on instead of the clip's first latent.
         """
-        first = self._first_action(actions.shape[1], noisy.shape[1])
-        pressed = self.pressed(actions[:, first:], None if dropped is None else dropped[:, first:])
-        output = self.clip_output(noisy, levels, pressed, image)
+        self._check_actions(actions.shape[1], noisy.shape[1])
+        output = self.clip_output(noisy, levels, self.pressed(actions, dropped), image)
         return predict_x0(self.config.target, output.float(), noisy, levels, self.schedule)
 
     def clip_output(
@@ -224,9 +223,9 @@ class DiffusionTransformer(FrameTransformer, DiffusionModel[TransformerMemory]):
                 "attention='causal' from its weights"
             )
         frames = clip.latents.shape[1]
-        first = self._first_action(clip.actions.shape[1], frames)
+        self._check_actions(clip.actions.shape[1], frames)
         levels = torch.full(clip.latents.shape[:2], self.context_level, device=clip.latents.device)
-        rows, image = self._action_rows(clip.actions[:, first:]), clip.latents[:, :1]
+        rows, image = self._action_rows(clip.actions), clip.latents[:, :1]
         picture = self._picture(image, torch.arange(frames) == 0)
         cues = FrameCues(self.embed_level(levels), windows(rows, self.config.injection.reach))
         _, own = self.read_clip(self._input(clip.latents, levels, picture), cues)
@@ -251,18 +250,13 @@ class DiffusionTransformer(FrameTransformer, DiffusionModel[TransformerMemory]):
     def fork(self, state: TransformerMemory) -> TransformerMemory:
         return replace(state, caches=[cache.clone() for cache in state.caches])
 
-    def _first_action(self, actions: int, latents: int) -> int:
-        """Return the number of the first action that leads to the second latent.
-
-        A first latent of as many frames as the others has actions between these, which nothing hears of.
-        """
+    def _check_actions(self, actions: int, latents: int) -> None:
         stride, needed = self.config.stride, (latents - 1) * self.config.stride
-        if actions - needed not in (0, stride - 1):
+        if actions != needed:
             raise ValueError(
                 f"{actions} actions for {latents} latents of {stride} frame(s); give {needed}, and set the model's "
                 "stride to the tokenizer's"
             )
-        return actions - needed
 
     def _picture(
         self, image: Float[Tensor, "b 1 *latent"], given: Bool[Tensor, "t"]

@@ -69,8 +69,7 @@ class JointSampler:
             raise ValueError(f"a prompt of {given} latents; {type(model).__name__} needs {max(1, model.lead)} or more")
         if count < 1 or actions.shape[1] % stride:
             raise ValueError(f"{actions.shape[1]} actions for latents of {stride}; give {stride} a latent")
-        between = prompt.actions[:, prompt.actions.shape[1] - (given - 1) * stride :]  # none within the first latent
-        pressed = torch.cat([between, actions], 1)
+        pressed = torch.cat([prompt.actions, actions], 1)
         shape = (actions.shape[0], *model.latent_shape)
         x = torch.stack([normal(shape, generators, actions.device) for _ in range(count)], 1)
         known = torch.zeros(prompt.latents.shape[:2], device=x.device)
