@@ -22,6 +22,7 @@ def point_maze_small() -> RunConfig:
         context=4,
         patch=2,
         sampling_steps=1,
+        still=True,
     )
 
 
@@ -33,6 +34,7 @@ def wall_small() -> RunConfig:
         context=2,
         patch=2,
         sampling_steps=1,
+        still=True,
     )
 
 
@@ -43,20 +45,24 @@ def pusht_small() -> RunConfig:
         environment=EnvironmentConfig(environment="pusht_relative", frame_skip=1),
         context=4,
         sampling_steps=2,
+        still=True,
     )
 
 
 def rope_small() -> RunConfig:
     """A robot that pushes a rope: each action is a whole push, so one frame is all that matters of the past."""
     return small_world(
-        "rope_small", importing="hallucade import dino-wm deformable/rope {store} --size 64 64", context=2
+        "rope_small", importing="hallucade import dino-wm deformable/rope {store} --size 64 64", context=2, still=True
     )
 
 
 def granular_small() -> RunConfig:
     """A robot that pushes grain; see `rope_small`."""
     return small_world(
-        "granular_small", importing="hallucade import dino-wm deformable/granular {store} --size 64 64", context=2
+        "granular_small",
+        importing="hallucade import dino-wm deformable/granular {store} --size 64 64",
+        context=2,
+        still=True,
     )
 
 

@@ -24,6 +24,7 @@ def atari_pong_small() -> RunConfig:
         size=ATARI_SIZE,
         context=4,
         sampling_steps=1,
+        still=True,
     )
 
 
@@ -35,6 +36,7 @@ def atari_breakout_small() -> RunConfig:
         size=ATARI_SIZE,
         context=4,
         sampling_steps=1,
+        still=True,
     )
 
 

@@ -13,7 +13,7 @@ RT1 = (
 
 def rt1_small() -> RunConfig:
     """RT-1 at a quarter of its size; three frames a second leave much open, so four past frames and four steps."""
-    return small_world("rt1_small", importing=RT1.format(64, 80), size=(64, 80), context=4)
+    return small_world("rt1_small", importing=RT1.format(64, 80), size=(64, 80), context=4, still=True)
 
 
 def rt1_nanowm() -> RunConfig:

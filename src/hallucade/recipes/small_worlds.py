@@ -27,6 +27,7 @@ def small_world(
     context: int = 8,
     patch: int = 4,
     sampling_steps: int = 4,
+    still: bool = False,
 ) -> RunConfig:
     """Return the small recipe of a world.
 
@@ -38,6 +39,7 @@ def small_world(
         context: past frames that the model sees.
         patch: pixels a side that one feature covers; small things want small ones.
         sampling_steps: network calls a frame.
+        still: whether the camera never moves: the model then draws the change from the last frame.
     """
     base = unet_small()
     assert isinstance(base.model, UNetConfig)
@@ -50,7 +52,7 @@ def small_world(
         recipe=name,
         recording=recording,
         importing=importing,
-        model=replace(base.model, context=context, patch=patch),
+        model=replace(base.model, context=context, patch=patch, from_last=still),
         sampler=FlowSamplerConfig(steps=sampling_steps),
         stages=(
             Stage(steps=4000, frames=context + 1, batch=32),
