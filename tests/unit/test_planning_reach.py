@@ -33,7 +33,7 @@ from hallucade.training.checkpoint import CheckpointError
 
 H, W = 12, 16
 POSE = StateProbeConfig(columns=("angle", "x"), angles=("angle",), width=8)
-FAST = ProbeTrainingConfig(steps=80, batch=16, learning_rate=3e-3, measured=120)
+FAST = ProbeTrainingConfig(steps=300, batch=16, learning_rate=5e-3, measured=120)
 
 
 def dials(folder: Path, episodes: int = 30) -> EpisodeStore:

@@ -17,7 +17,7 @@ def probe(
     columns: tuple[str, ...],
     angles: tuple[str, ...] = (),
     out: Path | None = None,
-    width: int = 32,
+    width: int = 16,
     training: ProbeTrainingConfig = ProbeTrainingConfig(),  # noqa: B008 - frozen
 ) -> None:
     """Learn to read states or rewards off pictures, as a cost for planning.
@@ -27,7 +27,7 @@ def probe(
         columns: what is read: state variables of the store, or reward.
         angles: those of them that are angles in radians.
         out: the probe's folder; by default STORE_probe beside the store.
-        width: of the network, channels after its first halving.
+        width: of the network, channels of its first convolutions.
         training: for how long.
     """
     opened = EpisodeStore(store)

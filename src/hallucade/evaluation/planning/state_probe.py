@@ -18,7 +18,10 @@ from hallucade.evaluation.planning.futures import Futures
 from hallucade.training.checkpoint import Checkpoint, CheckpointError, load_tensors, read_checkpoint, write_checkpoint
 
 REWARD = "reward"  # the column of what led to a frame
-SMALLEST = 6  # pixels to which pictures are halved before they are flattened, at least
+LARGEST = 32  # pixels a side to which pictures are halved, at most
+REACHES = (1, 2, 4)  # pixels between what the convolutions after that compare: the last sees 15 of them a side
+SHARP = 10.0  # by which maps are scaled, so that they find points from the start
+POINTS, HIDDEN = 32, 128  # feature maps that find a point each; width of the layer that reads them
 BATCH = 256  # frames read at a time
 
 
@@ -32,7 +35,7 @@ class StateProbeConfig(Config):
 
     columns: tuple[str, ...]  # state variables of the store, or "reward"
     angles: tuple[str, ...] = ()  # those of them that are angles in radians, and come round again
-    width: int = 32  # channels after the first halving; they double with each, up to four times that
+    width: int = 16  # channels of the convolutions that halve the picture; those after them have twice as many
 
     def __post_init__(self) -> None:
         if not self.columns or len(set(self.columns)) < len(self.columns):
@@ -53,33 +56,41 @@ class StateProbeConfig(Config):
 
 
 class StateProbe(nn.Module):
-    """Reads columns off single pictures; `centre` and `scale` are those of the store."""
+    """Finds points in pictures, and reads columns off where they are and off what the whole picture is like.
+
+    A point is where one feature map is strongest: the mean place under its softmax, finer than a pixel. `centre` and
+    `scale` are the store's. Source: Levine et al. 2016, arXiv:1504.00702, section 5.1.
+    """
 
     centre: Tensor
     scale: Tensor
+    places: Tensor
 
     def __init__(self, config: StateProbeConfig, frame_size: tuple[int, int]) -> None:
         super().__init__()
         self.config, self.frame_size = config, frame_size
-        height, width = frame_size
-        layers, channels, wide = list[nn.Module](), 5, config.width  # colours, and where each pixel is
-        while min(height, width) > SMALLEST:
-            layers += [nn.Conv2d(channels, wide, 3, stride=2, padding=1), nn.SiLU()]
-            layers += [nn.Conv2d(wide, wide, 3, padding=1), nn.SiLU()]
-            height, width, channels, wide = -(-height // 2), -(-width // 2), wide, min(2 * wide, 4 * config.width)
-        self.convolutions = nn.Sequential(*layers)
-        self.head = nn.Sequential(
-            nn.Flatten(), nn.Linear(channels * height * width, 256), nn.SiLU(), nn.Linear(256, config.outputs)
-        )
+        (height, width), layers, wide = frame_size, list[nn.Module](), 2 * config.width
+        channels = 3
+        while not layers or max(height, width) > LARGEST:
+            layers += [nn.Conv2d(channels, config.width, 3, stride=2, padding=1), nn.SiLU()]
+            height, width, channels = -(-height // 2), -(-width // 2), config.width
+        for reach in REACHES:
+            layers += [nn.Conv2d(channels, wide, 3, padding=reach, dilation=reach), nn.SiLU()]
+            channels = wide
+        self.features = nn.Sequential(*layers)
+        self.points = nn.Conv2d(wide, POINTS, 1)
+        self.head = nn.Sequential(nn.Linear(2 * POINTS + wide, HIDDEN), nn.SiLU(), nn.Linear(HIDDEN, config.outputs))
         self.register_buffer("centre", torch.zeros(config.outputs))
         self.register_buffer("scale", torch.ones(config.outputs))
-        y, x = (torch.linspace(-1, 1, size) for size in frame_size)
-        self.register_buffer("places", torch.stack(torch.meshgrid(y, x, indexing="ij")), persistent=False)
+        y, x = (torch.linspace(-1, 1, size) for size in (height, width))
+        grid = torch.stack(torch.meshgrid(y, x, indexing="ij"), -1).flatten(0, 1)
+        self.register_buffer("places", grid, persistent=False)
 
     def forward(self, pictures: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n o"]:
         """Return standardised values of pictures in [0, 1]."""
-        places: Any = self.places
-        return self.head(self.convolutions(torch.cat([pictures, places.expand(len(pictures), -1, -1, -1)], 1)))
+        features = self.features(2 * pictures - 1)
+        found = (SHARP * self.points(features)).flatten(2).softmax(-1) @ self.places  # n points 2
+        return self.head(torch.cat([found.flatten(1), features.mean((2, 3))], 1))
 
     @torch.no_grad()
     def read(self, frames: UInt8[np.ndarray, "*n h w 3"]) -> Float64[np.ndarray, "*n c"]:
