@@ -14,6 +14,7 @@ from hallucade.data.checks.alignment import Alignment, estimate_alignment
 from hallucade.data.checks.alignment_problems import alignment_problems
 from hallucade.data.checks.motion_checks import check_motion
 from hallucade.data.checks.motion_sample import measure_spans, plan_spans
+from hallucade.data.checks.near_duplicates import check_near_duplicates
 from hallucade.data.checks.problem import Problem
 from hallucade.data.checks.summary import Summary, action_counts, episode_actions, sampled_actions, spread, summarise
 from hallucade.data.store import EpisodeStore
@@ -61,6 +62,7 @@ def validate_store(
     pictures = max(record.frames for record in store.episodes) if full and len(store) else 16
     found = [*damaged, *_check_sample(store, good, pictures)]
     unreadable = bad | {p.episode for p in found if p.severity == "error" and p.episode is not None}
+    found += check_near_duplicates(store, unreadable)
     pairs = None if full else max(1, min(MOTION_PAIRS, MOTION_BYTES // store.manifest.column("frames").row_bytes))
     spans = plan_spans(store, pairs, unreadable)
     runs = measure_spans(store, spans, None if progress is None else _stage(progress, "measuring motion"))
