@@ -9,9 +9,9 @@ from pathlib import Path
 from hallucade.recipes import dino_wm, games2d, games3d, robots
 from hallucade.recipes.any_game import transformer_medium, transformer_small, unet_small
 from hallucade.recipes.distilled_pong import pong_distilled, pong_teacher
+from hallucade.recipes.planning_worlds import point_maze_planning, pusht_planning
 from hallucade.recipes.pong import pong, pong_micro, pong_toy_wm, pong_transformer
 from hallucade.recipes.pong_ablation import pong_ablation
-from hallucade.recipes.pusht_planning import pusht_planning
 from hallucade.recipes.run_config import RunConfig
 from hallucade.samplers import clipwise as clipwise  # a run folder may name their configs
 from hallucade.samplers import ddim as ddim
@@ -56,6 +56,7 @@ RECIPES: dict[str, Recipe] = {
     "doom_third_person_nanowm": games3d.doom_third_person_nanowm,
     "crafter_nanowm": games2d.crafter_nanowm,
     "pusht_planning": pusht_planning,
+    "point_maze_planning": point_maze_planning,
 }
 
 

@@ -1,4 +1,4 @@
-"""PushT for planning: what a push does to the block, half a second at a time."""
+"""Worlds to plan in: what a push does to a block, and a force to a ball, five steps of the simulator a frame."""
 
 from dataclasses import replace
 
@@ -42,3 +42,11 @@ def pusht_planning() -> RunConfig:
         sample_every=1000,
         prompt_frames=2,
     )
+
+
+def point_maze_planning() -> RunConfig:
+    """The same U-Net of the ball in a maze; records PointMaze. Two past frames say how fast it rolls."""
+    base = pusht_planning()
+    assert isinstance(base.recording, EnvironmentRecordingConfig)
+    played = EnvironmentConfig(environment="point_maze", episode_length=200)
+    return replace(base, recipe="point_maze_planning", recording=replace(base.recording, source=played), focus=None)
