@@ -72,6 +72,22 @@ MODELS: dict[str, WorldModelConfig] = {
         injection=KeyboardMouseInjectionConfig(width=16, key_features=6),
         image_condition="first_frame",
     ),
+    "transformer, blocks": DiffusionTransformerConfig(
+        width=24, heads=2, depth=2, window=6, block=3, injection=AdaLNInjectionConfig(), learned_positions=True
+    ),
+    "transformer, blocks and sinks": DiffusionTransformerConfig(
+        width=24,
+        heads=2,
+        depth=2,
+        layout="full",
+        window=6,
+        sink=1,
+        block=3,
+        registers=1,
+        injection=KeyboardMouseInjectionConfig(width=16, key_features=6),
+        image_condition="every_frame",
+        checkpointing=True,
+    ),
     "u-net": UNetConfig(context=3, widths=(8, 16), blocks=(1, 1), condition_width=24),
     "u-net, eps": UNetConfig(**tiny, target="eps", schedule=LinearNoiseConfig()),
     "u-net, v": UNetConfig(**tiny, target="v", schedule=CosineNoiseConfig(zero_terminal_snr=True)),

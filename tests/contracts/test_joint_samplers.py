@@ -11,7 +11,7 @@ from hallucade.samplers.ddim import DDIMSamplerConfig
 from hallucade.samplers.guided import GuidedSamplerConfig
 from hallucade.samplers.joint import JointSamplerConfig
 
-PROMPT, NEW, STEPS = 4, 4, 3
+PROMPT, STEPS = 4, 3
 GREY = 2 / 255  # one grey level, in latent units
 VIEWS = {
     "plain": GuidedSamplerConfig(),
@@ -29,8 +29,13 @@ def lag(request):
     return request.param
 
 
-def prompt_and_actions(batch, seed=3):
-    whole = clip(PROMPT + NEW, batch, seed)
+def new(model):
+    """How many latents are drawn together: two blocks or more."""
+    return max(4, 2 * model.block)
+
+
+def prompt_and_actions(model, batch, seed=3):
+    whole = clip(PROMPT + new(model), batch, seed)
     prompt = LatentClip(whole.latents[:, :PROMPT], whole.actions[:, : PROMPT - 1])
     return prompt, whole.actions[:, PROMPT - 1 :]
 
@@ -43,11 +48,11 @@ def same(a, b, model):
 
 @torch.no_grad()
 def test_the_seed_decides_and_the_prompt_is_left_alone(model, lag):
-    prompt, actions = prompt_and_actions(2)
+    prompt, actions = prompt_and_actions(model, 2)
     given = prompt.latents.clone()
     sampler = JointSamplerConfig(steps=STEPS, lag=lag, eta=0.5).build()
     first, again, other = (sampler(model, prompt, actions, seeded(seed, 2)) for seed in (0, 0, 1))
-    assert first.shape == (2, NEW, *model.latent_shape)
+    assert first.shape == (2, new(model), *model.latent_shape)
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
     assert torch.equal(prompt.latents, given)
@@ -55,7 +60,7 @@ def test_the_seed_decides_and_the_prompt_is_left_alone(model, lag):
 
 @torch.no_grad()
 def test_batch_size_does_not_change_a_clip(model, lag):
-    prompt, actions = prompt_and_actions(8)
+    prompt, actions = prompt_and_actions(model, 8)
     sampler = JointSamplerConfig(steps=STEPS, lag=lag).build()
     together = sampler(model, prompt, actions, seeded(0, 8))
     alone = sampler(model, LatentClip(prompt.latents[:1], prompt.actions[:1]), actions[:1], seeded(0, 1))
@@ -65,21 +70,21 @@ def test_batch_size_does_not_change_a_clip(model, lag):
 @torch.no_grad()
 @pytest.mark.parametrize("view", VIEWS.values(), ids=VIEWS.keys())
 def test_one_by_one_is_the_autoregressive_rollout(model, view):
-    prompt, actions = prompt_and_actions(2)
+    prompt, actions = prompt_and_actions(model, 2)
     drawn = view.view(model)
     joint = JointSamplerConfig(steps=STEPS, lag=STEPS).build()(drawn, prompt, actions, seeded(0, 2))
     single = DDIMSamplerConfig(steps=STEPS).build()
-    latents = rollout(drawn, single, drawn.prefill(prompt), actions.split(1, 1), seeded(0, 2))
+    latents = rollout(drawn, single, drawn.prefill(prompt), actions.split(model.block, 1), seeded(0, 2))
     same(joint, torch.cat(list(latents), 1), model)
 
 
 @torch.no_grad()
 def test_a_later_action_leaves_earlier_latents_alone(model, lag):
-    prompt, actions = prompt_and_actions(2)
+    prompt, actions = prompt_and_actions(model, 2)
     sampler = JointSamplerConfig(steps=STEPS, lag=lag).build()
     plain = sampler(model, prompt, actions, seeded(0, 2))
     other = actions.clone()
     other[:, -1] = 1 - other[:, -1]
     changed = sampler(model, prompt, other, seeded(0, 2))
-    same(changed[:, :-1], plain[:, :-1], model)
+    same(changed[:, : -model.block], plain[:, : -model.block], model)
     assert (changed[:, -1] - plain[:, -1]).abs().max() > 1e-3

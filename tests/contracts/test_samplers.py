@@ -10,7 +10,7 @@ from hallucade.rollout import Session, dream
 from hallucade.samplers.base import seeded
 from hallucade.samplers.flow import FlowSamplerConfig
 
-STEPS = 5  # frames dreamed after 4 of a prompt: beyond every window
+STEPS = 6  # frames dreamed after 4 of a prompt: beyond every window
 
 
 @pytest.fixture(params=MODELS.values(), ids=MODELS.keys(), scope="module")
@@ -57,8 +57,8 @@ def test_batch_size_does_not_change_a_frame(model, sampler, dreamed):
 
 
 def test_offline_equals_live(model, sampler, dreamed):
-    session = Session(world(model, sampler), prompts(1)[0])
-    live = torch.cat([session.step(row) for row in action_rows(1, STEPS)[0]], 1)
+    session, k = Session(world(model, sampler), prompts(1)[0]), model.block
+    live = torch.cat([session.step(rows) for rows in action_rows(1, STEPS)[0].reshape(-1, k, 2)], 1)
     assert torch.equal(live, dreamed)
 
 
@@ -68,7 +68,7 @@ def test_a_sampler_leaves_the_state_unchanged(model, sampler):
     drawn = sampler.view(model)
     state = drawn.prefill(seen)
     before = [t.clone() for t in tensors(state)]
-    draws = [sampler.build()(drawn, state, seen.actions[:, :1], seeded(0, 1)) for _ in range(2)]
+    draws = [sampler.build()(drawn, state, seen.actions[:, : model.block], seeded(0, 1)) for _ in range(2)]
     assert torch.equal(*draws)
     assert all(torch.equal(a, b) for a, b in zip(before, tensors(state), strict=True))
 
@@ -79,14 +79,15 @@ def test_guidance_at_scale_one_costs_no_call(model, guidance, calls, monkeypatch
     seen, counted = clip(4, batch=1), []
     denoise = model.denoise
     monkeypatch.setattr(model, "denoise", lambda *args: (counted.append(1), denoise(*args))[1])
-    FlowSamplerConfig(steps=3, guidance=guidance).build()(model, model.prefill(seen), seen.actions[:, :1], seeded(0, 1))
+    action = seen.actions[:, : model.block]
+    FlowSamplerConfig(steps=3, guidance=guidance).build()(model, model.prefill(seen), action, seeded(0, 1))
     assert len(counted) == calls
 
 
 @torch.no_grad()
 def test_guidance_moves_away_from_no_action(model):
     seen = clip(4, batch=1)
-    state, action = model.prefill(seen), seen.actions[:, :1]
+    state, action = model.prefill(seen), seen.actions[:, : model.block]
     plain, strong = (FlowSamplerConfig(guidance=g).build()(model, state, action, seeded(0, 1)) for g in (1.0, 3.0))
     noise = torch.randn(plain.shape[1:], generator=seeded(0, 1)[0])[None]
     free = noise - model.velocity(state, None, noise, torch.ones(1))  # one Euler step without the action
@@ -95,24 +96,24 @@ def test_guidance_moves_away_from_no_action(model):
 
 @torch.no_grad()
 def test_a_guided_memory_is_constant_forked_whole_and_prefilled_as_observed(model):
-    whole, view = clip(9), SAMPLERS["ddim, guided"].view(model)
+    whole, view, k = clip(10), SAMPLERS["ddim, guided"].view(model), model.block
 
     def following(state):
-        return view.denoise(state, whole.actions[:, 7:], whole.latents[:, 8:], torch.full((2,), 0.6))
+        return view.denoise(state, whole.actions[:, 6 : 6 + k], whole.latents[:, 7 : 7 + k], torch.full((2,), 0.6))
 
     def size(state):
         return sum({t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in tensors(state)}.values())
 
     state = view.initial(whole.latents[:, :1])
     start = size(state)
-    for i in range(1, 8):
-        state = view.observe(state, whole.actions[:, i - 1 : i], whole.latents[:, i : i + 1])
+    for i in range(1, 7, k):
+        state = view.observe(state, whole.actions[:, i - 1 : i - 1 + k], whole.latents[:, i : i + k])
     assert size(state) == start > 0
-    prefilled = view.prefill(LatentClip(whole.latents[:, :8], whole.actions[:, :7]))
+    prefilled = view.prefill(LatentClip(whole.latents[:, :7], whole.actions[:, :6]))
     torch.testing.assert_close(following(state), following(prefilled), rtol=1e-4, atol=1e-3)
     fork, before = view.fork(state), following(state)
     for _ in range(7):
-        state = view.observe(state, whole.actions[:, :1], whole.latents[:, :1])
+        state = view.observe(state, whole.actions[:, :k], whole.latents[:, :k])
     assert torch.equal(following(fork), before)
 
 

@@ -82,10 +82,10 @@ class SelfForcing(Method):
         self.model, self.critic = networks["model"], networks["critic"]
         self.teacher = networks["teacher"].requires_grad_(False).eval()
         longest = max(network.lead for network in networks.values())
-        if config.prompt < longest or config.prompt % self.model.block:
+        if config.prompt < longest or config.prompt % self.model.grain:
             raise ValueError(
-                f"prompt is {config.prompt} latents; the networks look back over {longest} at least and advance by "
-                f"{self.model.block}: use a multiple of {self.model.block}, {longest} or more"
+                f"prompt is {config.prompt} latents; the networks look back over {longest} at least and read prompts "
+                f"by {self.model.grain}: use a multiple of {self.model.grain}, {longest} or more"
             )
 
     def roles(self) -> dict[str, nn.Module]:

@@ -54,7 +54,8 @@ class ClipMemory(WorldModel[LatentClip]):
         return self.model.grain
 
     def initial(self, latent: Latent) -> LatentClip:
-        return LatentClip(latent, latent.new_empty(latent.shape[0], 0, 0))
+        # Actions between several latents would not be known: the newest one stands for them.
+        return LatentClip(latent[:, -1:], latent.new_empty(latent.shape[0], 0, 0))
 
     def prefill(self, clip: LatentClip) -> LatentClip:
         return self._recent(clip)

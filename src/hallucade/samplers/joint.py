@@ -1,12 +1,14 @@
 """Samplers of whole clips: every latent of a clip is denoised at once, each at its own level.
 
-Each latent trails the one before it by `lag` steps. With 0 all share one level (full sequence); with 1 what is further
-off is noisier (pyramid); with `steps` one is finished before the next begins, which is what `rollout` over a
-`DDIMSampler` does with a cache and far fewer operations. For films and planning: live play is autoregressive.
+Each block of the model, one latent mostly, trails the one before it by `lag` steps. With 0 all share one level (full
+sequence); with 1 what is further off is noisier (pyramid); with `steps` one is finished before the next begins, which
+is what `rollout` over a `DDIMSampler` does with a cache and far fewer operations. For films and planning: live play is
+autoregressive.
 
 Source: Chen et al. 2024, diffusion forcing, arXiv:2407.01392, section 3.2 and figure 2.
 """
 
+import math
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -28,7 +30,7 @@ class JointSamplerConfig(Config):
     """How to take a whole clip from level 1 to level 0, by DDIM."""
 
     steps: int = 10  # of each latent
-    lag: int = 0  # steps by which each latent trails the one before: 0 full sequence, 1 pyramid, `steps` one by one
+    lag: int = 0  # steps by which each block trails the one before: 0 full sequence, 1 pyramid, `steps` one by one
     eta: float = 0.0  # share of fresh noise: 0 none, 1 as much as DDPM
     shift: float = 1.0  # above 1 spends more steps near noise
 
@@ -70,10 +72,12 @@ class JointSampler:
         if count < 1 or actions.shape[1] % stride:
             raise ValueError(f"{actions.shape[1]} actions for latents of {stride}; give {stride} a latent")
         pressed = torch.cat([prompt.actions, actions], 1)
-        shape = (actions.shape[0], *model.latent_shape)
-        x = torch.stack([normal(shape, generators, actions.device) for _ in range(count)], 1)
+        blocks = [model.block] * (count // model.block)  # what fills none comes first, as in the model
+        sizes = [count % model.block, *blocks] if count % model.block else blocks
+        drawn = ((actions.shape[0], size, *model.latent_shape) for size in sizes)
+        x = torch.cat([normal(shape, generators, actions.device) for shape in drawn], 1)
         known = torch.zeros(prompt.latents.shape[:2], device=x.device)
-        levels = self.levels(count).to(x.device)[:, None].expand(-1, x.shape[0], -1)
+        levels = self.levels(count, model.block).to(x.device)[:, None].expand(-1, x.shape[0], -1)
         for now, after in pairwise(levels):
             clip = torch.cat([prompt.latents, x], 1)
             x0 = model.restore(clip, torch.cat([known, now], 1), pressed, seeds=prompt.seeds)[:, -count:]
@@ -82,8 +86,9 @@ class JointSampler:
             x = torch.where(expand(after < now, x), moved, x)
         return x
 
-    def levels(self, count: int) -> Float[Tensor, "rows n"]:
-        """Return the level of each of n latents before the first and after every step."""
+    def levels(self, count: int, block: int = 1) -> Float[Tensor, "rows n"]:
+        """Return the level of each of n latents, those of a block alike, before the first and after every step."""
         steps, lag = self.config.steps, self.config.lag
-        done = torch.arange(steps + (count - 1) * lag + 1)[:, None] - lag * torch.arange(count)
+        place = (torch.arange(count) + -count % block) // block
+        done = torch.arange(steps + (math.ceil(count / block) - 1) * lag + 1)[:, None] - lag * place
         return torch.tensor(sampling_levels(steps, self.config.shift))[done.clamp(0, steps)]

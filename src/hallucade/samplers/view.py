@@ -22,6 +22,10 @@ class ModelView(DiffusionModel[State]):
         self.block, self.context, self.lead, self.given = model.block, model.context, model.lead, model.given
         self.context_level = model.context_level
 
+    @property
+    def grain(self) -> int:
+        return self.model.grain
+
     def forward(
         self,
         noisy: Float[Tensor, "b t *latent"],
