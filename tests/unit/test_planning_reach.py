@@ -122,7 +122,7 @@ def test_a_goal_is_where_the_same_play_was_a_little_later() -> None:
     foretold = task.simulator(world)(goal.actions[None])  # the play's own actions, from start to goal
     assert task.true_cost()(foretold)[0] < 0.2
     assert task.cost(world)(foretold)[0] < 1e-3
-    off = np.abs(foretold.frames[0, -1].astype(int) - task._wanted)
+    off = np.abs(foretold.frames[0, -1].astype(int) - task.wanted)
     assert off.mean() < 0.5  # grey levels; the table that was played on remembers its contacts
     turns = [task.act(row) for row in goal.actions]
     assert not turns[0].success
@@ -139,7 +139,11 @@ def test_true_states_and_probes_plan_beside_each_other() -> None:
     config = PlanningConfig(
         episodes=2, shown=1, frames=5, budgets=(1, 5), control=ControlConfig(planner=planner, replan=5)
     )
-    told = evaluate_planning(world, task, config, probe=probe).to_json()
+    result = evaluate_planning(world, task, config, probe=probe)
+    task.begin(0)
+    np.testing.assert_array_equal(result.goals, [task.wanted])
+    assert result.video().shape[0] == 6
+    told = result.to_json()
     actors = told["actors"]
     assert list(actors) == ["random_hold", TRUE_STATE, SIMULATOR, DREAM]
     known, blind = actors[TRUE_STATE], actors[DREAM]

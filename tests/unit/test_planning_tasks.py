@@ -245,7 +245,7 @@ def test_the_maze_task_costs_nothing_where_its_picture_was_taken() -> None:
     cost = task.cost(world)
     here = task.simulator(world)(np.zeros((1, 1, 6), np.float32))
     assert cost(here)[0] > 0
-    goal = task._goal  # the cost's own picture: the only future that is free
+    goal = task.wanted  # the cost's own picture: the only future that is free
     assert cost(futures_of(goal[None, None], world))[0] == 0
     assert start.frames.shape == (1, 16, 20, 3)
     turn = task.act(MAZE_ACTIONS.idle)

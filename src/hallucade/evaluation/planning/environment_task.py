@@ -39,7 +39,7 @@ class EnvironmentTask:
         moment = self._played.game.reset(HELD_OUT + self._seed * 1009 + episode)
         assert moment.state is not None
         self._state = moment.state
-        self._wanted = self._model.picture(self._goal.goal(moment.state))
+        self.wanted = self._model.picture(self._goal.goal(moment.state))
         return self._prompt(self._played.fitted(moment.frame), moment.state)
 
     def act(self, row: Float32[np.ndarray, "c"]) -> Turn:
@@ -51,7 +51,7 @@ class EnvironmentTask:
         return Turn(frame, self._state, self._goal.success(outcome), outcome.over, self._goal.score(outcome))
 
     def cost(self, world: World) -> Cost:
-        return self._picture.build(self._wanted, world)
+        return self._picture.build(self.wanted, world)
 
     def simulator(self, world: World) -> Imagination:
         start = self._state.copy()

@@ -19,7 +19,7 @@ from hallucade.evaluation.planning.futures import Cost, Imagination
 from hallucade.evaluation.planning.planner import at_least
 from hallucade.evaluation.planning.state_probe import REWARD, StateProbe
 from hallucade.evaluation.planning.success import Share
-from hallucade.evaluation.planning.task import StateTask, Task
+from hallucade.evaluation.planning.task import PicturedTask, StateTask, Task
 from hallucade.evaluation.result import Progress, silent
 from hallucade.rollout import Prompt, World
 
@@ -93,6 +93,7 @@ class PlanningResult:
     config: PlanningConfig
     actors: Mapping[str, Success]
     world: World
+    goals: tuple[np.ndarray, ...] = ()  # pictures `h w 3` of the episodes that are shown, where there are any
 
     @property
     def efficiency(self) -> float | None:
@@ -113,10 +114,11 @@ class PlanningResult:
         }
 
     def video(self) -> UInt8[np.ndarray, "t sh sw 3"]:
-        """Return the first episodes side by side, an actor a row; the last row's keys stand under it."""
+        """Return the first episodes side by side, goals above, an actor a row; the last row's keys stand under it."""
         shown = {name: success.attempts[: self.config.shown] for name, success in self.actors.items()}
         frames = max(len(a.frames) for attempts in shown.values() for a in attempts)
-        rows = {name: np.stack([_until(a.frames, frames) for a in attempts]) for name, attempts in shown.items()}
+        rows = {"goal": np.stack([_until(goal[None], frames) for goal in self.goals])} if self.goals else {}
+        rows |= {name: np.stack([_until(a.frames, frames) for a in attempts]) for name, attempts in shown.items()}
         *_, last = shown.values()
         idle = self.world.actions.idle[None]
         held = np.stack([_until(np.concatenate([a.rows, idle]), frames) for a in last])
@@ -155,7 +157,7 @@ def evaluate_planning(
             progress(name, (index + episode / config.episodes) / len(names))
             attempts.append(_played(world, task, name, episode, config, probe))
         actors[name] = Success(tuple(attempts))
-    return PlanningResult(task, config, actors, world)
+    return PlanningResult(task, config, actors, world, _goals(task, config))
 
 
 def _played(
@@ -187,6 +189,16 @@ def _cost(world: World, task: Task, name: str, probe: StateProbe | None) -> Cost
     if not isinstance(task, StateTask):
         raise ValueError(f"task {task.name} has no goal state that a probe could read; leave the probe out")
     return task.true_cost() if name == TRUE_STATE else task.state_cost(probe.states, probe.config.columns)
+
+
+def _goals(task: Task, config: PlanningConfig) -> tuple[np.ndarray, ...]:
+    """Return the pictures of the goals that are shown."""
+    goals = list[np.ndarray]()
+    for episode in range(min(config.shown, config.episodes)):
+        task.begin(episode)
+        if isinstance(task, PicturedTask):
+            goals.append(task.wanted)
+    return tuple(goals)
 
 
 def _told(share: Share) -> dict[str, Any]:

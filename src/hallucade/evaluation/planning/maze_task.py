@@ -52,7 +52,7 @@ class MazeTask:
             frames.append(self._games.frames())
         last = self._prompt_frames - 1
         self._goal_state = states[-1][0]
-        self._goal = frames[-1][0]
+        self.wanted = frames[-1][0]
         self._game.set_state(states[last][0])
         shown = np.concatenate(frames[: last + 1])
         held = np.concatenate([np.empty((0, MAZE_ACTIONS.size), np.float32), *rows[:last]])
@@ -67,7 +67,7 @@ class MazeTask:
         return Turn(frame, state, bool(there), False, distance)
 
     def cost(self, world: World) -> Cost:
-        return self._goal_config.build(self._goal, world)
+        return self._goal_config.build(self.wanted, world)
 
     def simulator(self, world: World) -> Imagination:
         return SimulatedFutures(self._games, self._game.get_state(), world)

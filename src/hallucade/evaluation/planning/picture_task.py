@@ -50,7 +50,7 @@ class PictureTask:
             make_game(world.game, world.frame_size),
             make_vector_game(world.game, world.frame_size),
         )
-        self._goal, self._seed, self._config = goal, seed, config or GoalPictureConfig()
+        self.wanted, self._seed, self._config = goal, seed, config or GoalPictureConfig()
 
     def begin(self, episode: int) -> Prompt:
         prompt, state = self._starts[episode % len(self._starts)]
@@ -59,11 +59,11 @@ class PictureTask:
 
     def act(self, row: Float32[np.ndarray, "c"]) -> Turn:
         frame, _ = self._game.act(row)
-        likeness = float(psnr(torch.from_numpy(frame), torch.from_numpy(self._goal)))
+        likeness = float(psnr(torch.from_numpy(frame), torch.from_numpy(self.wanted)))
         return Turn(frame, self._game.get_state(), likeness >= ALIKE, False, likeness)
 
     def cost(self, world: World) -> Cost:
-        return self._config.build(self._goal, world)
+        return self._config.build(self.wanted, world)
 
     def simulator(self, world: World) -> Imagination:
         return SimulatedFutures(self._games, self._game.get_state(), world)

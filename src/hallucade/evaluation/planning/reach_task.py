@@ -63,7 +63,7 @@ class ReachTask:
         start, goal = self._starts[episode]
         assert start.state is not None
         assert goal.state is not None
-        self._state, self._wanted = start.state, goal.frames[-1]
+        self._state, self.wanted = start.state, goal.frames[-1]
         self._target = goal.state[self._columns]
         self._played.restore(start.state)
         return start
@@ -79,7 +79,7 @@ class ReachTask:
         return Turn(self._played.fitted(outcome.moment.frame), self._state, there, False, score)
 
     def cost(self, world: World) -> Cost:
-        return self._picture.build(self._wanted, world)
+        return self._picture.build(self.wanted, world)
 
     def state_cost(self, read: ReadStates, names: tuple[str, ...]) -> Cost:
         """Return the squared errors of a state that is read from futures, each in units of what success allows.

@@ -57,6 +57,13 @@ class Task(Protocol):
 
 
 @runtime_checkable
+class PicturedTask(Protocol):
+    """A task whose goal can be shown."""
+
+    wanted: UInt8[np.ndarray, "h w 3"]  # the goal picture of the episode that was begun last
+
+
+@runtime_checkable
 class StateTask(Protocol):
     """A task whose goal is a state, too: a cost can be of what is read off pictures, or of what the simulator knows."""
 
