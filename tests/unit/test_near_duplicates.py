@@ -41,7 +41,7 @@ def test_episodes_encoded_again_and_trimmed_are_found_with_their_distance(rng: n
 
 def test_different_play_in_one_place_is_no_repetition(tmp_path: Path) -> None:
     """Every episode of Pong begins alike and shows the same few things."""
-    settings = {"game": "pong", "frame_size": 24, "frames": 6_000, "episode_length": 120}
+    settings = {"game": "pong", "frame_size": 24, "frames": 9_000, "episode_length": 300}
     assert list(check_near_duplicates(record(RecordingConfig(**settings), tmp_path / "s"))) == []
 
 

@@ -27,7 +27,7 @@ COMMON = 128  # times that signs may occur and still tell something
 CANDIDATES = 3  # pairs an episode that are compared frame by frame
 SHORTEST = 12  # frames that two episodes must share
 SHARED = 0.5  # of the shorter episode
-ALIKE = 0.2  # of the usual distance, that of frames of other times: chance in a small game has come to 0.28
+ALIKE = 0.2  # of the usual distance, that of frames of other times: chance in Pong comes to 0.28
 AGREE = 0.9  # of the actions that two episodes share
 CHANGES = 3  # times that these must change at least
 MOVING = 1.0  # bits: where the usual distance is less, all looks the same anyway
@@ -115,7 +115,7 @@ def _shared(one: UInt64[np.ndarray, "_a"], other: UInt64[np.ndarray, "_b"], late
 
 
 def _actions_agree(store: EpisodeStore, first: int, second: int, match: Match) -> bool:
-    """Say whether the same was done in the shared frames, and something was: in a small game pictures are soon alike."""
+    """Say whether the same was done in the shared frames, and something was: small games soon look alike."""
     start, actions = max(0, -match.later), match.shared - 1
     one = episode_actions(store, store.episodes[first])[start : start + actions]
     other = episode_actions(store, store.episodes[second])[start + match.later : start + match.later + actions]
