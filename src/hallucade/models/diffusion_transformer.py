@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from hallucade.actions import ActionSpace
 from hallucade.diffusion.schedules import NoiseScheduleConfig, RectifiedFlowConfig, expand
 from hallucade.diffusion.targets import Target, check_target, input_scale, predict_x0
-from hallucade.models.base import DiffusionModel, LatentClip, WorldModelConfig
+from hallucade.models.base import DiffusionModel, LatentClip, WorldModelConfig, first_forced
 from hallucade.models.frame_transformer import TOKEN_STD, FrameCues, FrameTransformer, FrameTransformerConfig
-from hallucade.nn.action_window import grouped, preceded, windows
+from hallucade.nn.action_window import grouped, preceded, windows, windows_of_two
 from hallucade.nn.block_cache import BlockCache
 from hallucade.nn.image_condition import ImageCondition, condition_channels, image_channels
 from hallucade.nn.level_embedding import LevelEmbeddingConfig
@@ -37,6 +37,7 @@ class DiffusionTransformerConfig(FrameTransformerConfig, WorldModelConfig):
     schedule: NoiseScheduleConfig = field(default_factory=RectifiedFlowConfig)  # of training and of sampling
     context_level: float = 0.0  # noise level that the model is told for frames it has seen
     image_condition: ImageCondition = "none"  # which latents carry a clip's first one in channels of their own
+    tells_step: bool = False  # the network is told how far a sampler's step goes, see `models.step_size`
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -99,6 +100,8 @@ class DiffusionTransformer(FrameTransformer, DiffusionModel[TransformerMemory]):
         self.block, self.context = config.block, config.window
         self.given = 0 if config.image_condition == "none" else 1
         self.embed_level = config.level.build(config.width)
+        self.tells_step = config.tells_step
+        self.embed_step = config.level.build(config.width) if config.tells_step else None
         grouped_features = config.stride * action_features
         self.embed_action = _action_embedding(config, grouped_features)
         embedded = grouped_features if config.injection.embeds else config.width
@@ -126,6 +129,18 @@ class DiffusionTransformer(FrameTransformer, DiffusionModel[TransformerMemory]):
     ) -> Float[Tensor, "b t d"]:
         """Return what each of t = n / stride + 1 latents is told of the actions up to it; none leads into the first."""
         return windows(self._action_rows(actions, dropped), self.config.injection.reach)
+
+    def _heard(
+        self,
+        actions: Float[Tensor, "b n a"],
+        dropped: Bool[Tensor, "b n"] | None,
+        pressed: Float[Tensor, "b t d"],
+    ) -> Float[Tensor, "b t d"]:
+        """Return what noisy latents are told where only the actions of their own block can be `dropped`."""
+        if dropped is None:
+            return pressed
+        before, own = self._action_rows(actions), self._action_rows(actions, dropped)
+        return windows_of_two(before, own, self.window.clip(pressed.shape[1]).ends, self.config.injection.reach)
 
     def _action_rows(
         self, actions: Float[Tensor, "b n a"], dropped: Bool[Tensor, "b n"] | None = None
@@ -162,7 +177,7 @@ class DiffusionTransformer(FrameTransformer, DiffusionModel[TransformerMemory]):
     ) -> Float[Tensor, "b t *latent"]:
         """Return what the network itself predicts for a clip, its target; `pressed` has one action's vector a frame."""
         picture = self._picture(noisy[:, :1] if image is None else image, torch.arange(noisy.shape[1]) == 0)
-        cues = FrameCues(self.embed_level(levels), pressed)
+        cues = FrameCues(self._told(levels), pressed)
         tokens, _ = self.read_clip(self._input(noisy, levels, picture), cues)
         return self.read_out(tokens, cues)
 
@@ -172,8 +187,9 @@ class DiffusionTransformer(FrameTransformer, DiffusionModel[TransformerMemory]):
         action: Action | None,
         noisy: Float[Tensor, "b k *latent"],
         level: Float[Tensor, "b"],
+        step: Float[Tensor, "b"] | None = None,
     ) -> Float[Tensor, "b k *latent"]:
-        output = self.next_output(state, action, noisy, level)
+        output = self.next_output(state, action, noisy, level, step)
         return predict_x0(
             self.config.target, output.float(), noisy, level[:, None].expand(noisy.shape[:2]), self.schedule
         )
@@ -184,23 +200,48 @@ class DiffusionTransformer(FrameTransformer, DiffusionModel[TransformerMemory]):
         action: Action | None,
         noisy: Float[Tensor, "b k *latent"],
         level: Float[Tensor, "b"],
+        step: Float[Tensor, "b"] | None = None,
     ) -> Float[Tensor, "b k *latent"]:
         """Return what the network itself predicts for the next block, its target. Never changes `state`."""
         levels = level[:, None].expand(noisy.shape[:2])
-        cues = self._next_cues(levels, self._next_rows(state, action, noisy.shape[1]))
+        far = None if step is None else step[:, None].expand(noisy.shape[:2])
+        cues = self._next_cues(levels, self._next_rows(state, action, noisy.shape[1]), far)
         tokens, _ = self.read_next(state.frames, state.caches, self._next_input(state, noisy, levels), cues)
         return self.read_out(tokens, cues)
+
+    def teacher_forced(
+        self,
+        clip: LatentClip,
+        noisy: Float[Tensor, "b p *latent"],
+        levels: Float[Tensor, "b p"],
+        dropped: Bool[Tensor, "b n"] | None = None,
+        step: Float[Tensor, "b p"] | None = None,
+    ) -> Float[Tensor, "b p *latent"]:
+        """Predict as the base class says, in two passes: one over the clean clip, one over the noisy blocks behind it.
+
+        `step` is how far each latent's step goes, for networks that are told.
+        """
+        first, total = first_forced(self, clip, noisy), clip.latents.shape[1]
+        self._check_memory()
+        self._check_actions(clip.actions.shape[1], total)
+        picture = self._picture(clip.latents[:, :1], torch.arange(total) == 0)
+        told = torch.full(clip.latents.shape[:2], self.context_level, device=levels.device)
+        seen = FrameCues(self._told(told), self.pressed(clip.actions))
+        _, clean = self.read_clip(self._input(clip.latents, told, picture), seen)
+        cues = FrameCues(self._told(levels, step), self._heard(clip.actions, dropped, seen.action)[:, first:])
+        behind = self._input(noisy, levels, None if picture is None else picture[:, first:])
+        output = self.read_out(self.read_forced(clean, total, behind, cues), cues)
+        return predict_x0(self.config.target, output.float(), noisy, levels, self.schedule)
 
     def blank(self, batch: int) -> TransformerMemory:
         """Return a memory that has seen nothing: for a first frame whose action is known, or an empty screen."""
         weight = next(self.parameters())
         latent = weight.new_zeros(batch, 1, *self.latent_shape)
-        return replace(self.initial(latent), frames=0)
+        memory = self.prefill(LatentClip(latent, weight.new_zeros(batch, 0, self.action_features)))
+        return replace(memory, frames=0)
 
     def initial(self, latent: Latent) -> TransformerMemory:
-        """Start a memory from the first block of an episode, or a part of it; no action is known in it."""
-        unknown = self.config.injection.reach - 1 + latent.shape[1]
-        return self._remembered(latent, self.no_action.expand(latent.shape[0], unknown, -1))
+        return self.prefill(LatentClip(latent, latent.new_empty(latent.shape[0], 0, self.action_features)))
 
     def observe(self, state: TransformerMemory, action: Action | None, latent: Latent) -> TransformerMemory:
         levels = torch.full(latent.shape[:2], self.context_level, device=latent.device)
@@ -209,7 +250,7 @@ class DiffusionTransformer(FrameTransformer, DiffusionModel[TransformerMemory]):
         seen = self._next_input(state, latent, levels)
         _, own = self.read_next(state.frames, state.caches, seen, self._next_cues(levels, rows))
         caches = [cache.write(state.frames, new) for cache, new in zip(state.caches, own, strict=True)]
-        return TransformerMemory(state.frames + count, caches, rows[:, count:].clone(), state.image)
+        return TransformerMemory(state.frames + count, caches, rows[:, count:], state.image)
 
     def prefill(self, clip: LatentClip) -> TransformerMemory:
         """Start a memory from a whole clip; latents that fill no block come first, in a shorter one.
@@ -217,17 +258,15 @@ class DiffusionTransformer(FrameTransformer, DiffusionModel[TransformerMemory]):
         Raises:
             ValueError: the network is bidirectional.
         """
-        self._check_actions(clip.actions.shape[1], clip.latents.shape[1])
-        return self._remembered(clip.latents, self._action_rows(clip.actions))
-
-    def _remembered(self, latents: Float[Tensor, "b t *latent"], rows: Float[Tensor, "b rows g"]) -> TransformerMemory:
         self._check_memory()
-        frames, image = latents.shape[1], latents[:, :1]
-        levels = torch.full(latents.shape[:2], self.context_level, device=latents.device)
+        frames = clip.latents.shape[1]
+        self._check_actions(clip.actions.shape[1], frames)
+        levels = torch.full(clip.latents.shape[:2], self.context_level, device=clip.latents.device)
+        rows, image = self._action_rows(clip.actions), clip.latents[:, :1]
         picture = self._picture(image, torch.arange(frames) == 0)
-        _, own = self.read_clip(self._input(latents, levels, picture), self._next_cues(levels, rows))
-        recent = rows[:, frames:].clone()  # a slice would keep the rows of the whole clip
-        return TransformerMemory(frames, self.remember(own), recent, None if picture is None else image)
+        cues = FrameCues(self._told(levels), windows(rows, self.config.injection.reach))
+        _, own = self.read_clip(self._input(clip.latents, levels, picture), cues)
+        return TransformerMemory(frames, self.remember(own), rows[:, frames:], None if picture is None else image)
 
     def conditioned_on(self, state: TransformerMemory, image: Latent) -> TransformerMemory:
         """Exchange the picture that a model with ``image_condition="every_frame"`` is told, from the next latent on.
@@ -278,8 +317,16 @@ class DiffusionTransformer(FrameTransformer, DiffusionModel[TransformerMemory]):
             return torch.cat([state.recent, none], 1)
         return preceded(state.recent, self.embed_actions(action))
 
-    def _next_cues(self, levels: Float[Tensor, "b k"], rows: Float[Tensor, "b rows g"]) -> FrameCues:
-        return FrameCues(self.embed_level(levels), windows(rows, self.config.injection.reach))
+    def _told(self, levels: Float[Tensor, "b t"], step: Float[Tensor, "b t"] | None = None) -> Float[Tensor, "b t c"]:
+        told = self.embed_level(levels)
+        if self.embed_step is None:
+            return told
+        return told + self.embed_step(torch.zeros_like(levels) if step is None else step)
+
+    def _next_cues(
+        self, levels: Float[Tensor, "b k"], rows: Float[Tensor, "b rows g"], step: Float[Tensor, "b k"] | None = None
+    ) -> FrameCues:
+        return FrameCues(self._told(levels, step), windows(rows, self.config.injection.reach))
 
     def _input(
         self,

@@ -207,6 +207,16 @@ class FrameTransformer(nn.Module):
         pasts = (cache.read(first, *turns) for cache in caches)
         return self._run(self._tokens(frames), cues, span, views, pasts)
 
+    def read_forced(
+        self, clean: Sequence[BlockKeys], total: int, frames: Float[Tensor, "b p channels h w"], cues: FrameCues
+    ) -> Float[Tensor, "b p n c"]:
+        """Run noisy frames in place of the last of `total`, each block behind what earlier `clean` ones offer."""
+        first, device = total - frames.shape[1], frames.device
+        span = self.window.clip(total)
+        views: dict[Axis, View] = {axis: self.views.of_forced(axis, total, first, device) for axis in set(self.axes)}
+        last = FrameSpan(span.numbers[first:], span.ends[first:])
+        return self._run(self._tokens(frames), cues, last, views, iter(clean))[0]
+
     def remember(self, own: Sequence[BlockKeys]) -> list[BlockCache]:
         """Return the memory of a clip from what its layers offer."""
         tokens = self.views.tokens(self.looks_back)

@@ -8,7 +8,7 @@ after it.
 """
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 
@@ -26,6 +26,16 @@ def grouped(actions: Float[Tensor, "b n a"], stride: int) -> Float[Tensor, "b t 
 def windows(rows: Float[Tensor, "b m g"], reach: int) -> Float[Tensor, "b t d"]:
     """Return every `reach` consecutive rows side by side, oldest first: t = m - reach + 1 and d = reach * g."""
     return rows.unfold(1, reach, 1).transpose(2, 3).flatten(2)
+
+
+def windows_of_two(
+    before: Float[Tensor, "b m g"], own: Float[Tensor, "b m g"], ends: Int64[Tensor, "t"], reach: int
+) -> Float[Tensor, "b t d"]:
+    """Return `windows` whose rows of a latent's own block, which stops at its end, are `own`, and `before` earlier."""
+    latents = (torch.arange(len(ends))[:, None] + torch.arange(reach) - (reach - 1)).clamp(min=0)  # of rows in a window
+    is_own = (ends[latents] == ends[:, None]).to(own.device)[None, :, None]
+    mixed = torch.where(is_own, own.unfold(1, reach, 1), before.unfold(1, reach, 1))  # b t g reach
+    return mixed.transpose(2, 3).flatten(2)
 
 
 def preceded(before: Float[Tensor, "#b p g"], rows: Float[Tensor, "b m g"]) -> Float[Tensor, "b total g"]:

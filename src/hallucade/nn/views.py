@@ -46,6 +46,31 @@ class FrameViews:
         actions = None if self.clock is None else View(self.clock.turn(numbers, device))
         return View(self.positions.turn(axis, numbers, device), actions=actions)
 
+    def of_forced(self, axis: Axis, frames: int, first: int, device: torch.device) -> View:
+        """Return how a layer along `axis` sees noisy frames from number `first` on, behind a clip's clean ones.
+
+        Keys are those of all `frames` clean frames, then those of the noisy ones: a block sees the clean blocks before
+        it that the window admits, and its noisy self.
+        """
+        span = self.window.clip(frames)
+        numbers, own = span.numbers[first:], span.ends[first:, None] == span.ends
+        if axis == "space":
+            return View(self.positions.turn(axis, numbers, device))
+        seen = self.window.visible(frames, own.device)[first:]
+        seen = torch.cat([seen & ~own, own[:, first:]], 1).to(device)
+        stopped = self.window.stopped(span)[first:]
+        is_sink = (torch.cat([span.numbers, numbers]) < self.window.sink).to(device)
+
+        def view(turn: Callable[[Int64[Tensor, "t"]], Rotation | None], tokens: int) -> View:
+            mask = seen.repeat_interleave(tokens, 0).repeat_interleave(tokens, 1)
+            if not self.window.sink or frames <= self.window.size:
+                return View(turn(numbers), mask, frames=seen)
+            return View(turn(numbers), mask, is_sink.repeat_interleave(tokens), turn(stopped), seen)
+
+        clock = self.clock
+        actions = None if clock is None else view(lambda t: clock.turn(t, device), 1)
+        return replace(view(lambda t: self.positions.turn(axis, t, device), self.tokens(axis)), actions=actions)
+
     def sink_turns(self, axis: Axis, end: int, device: torch.device) -> tuple[Rotation | None, Rotation | None]:
         """Return what moves sinks nearer to a block that ends at `end`: tokens along `axis`, and actions."""
         excess = self.window.excess(end) if self.window.sink else 0
