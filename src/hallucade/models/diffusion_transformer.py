@@ -237,11 +237,12 @@ class DiffusionTransformer(FrameTransformer, DiffusionModel[TransformerMemory]):
         """Return a memory that has seen nothing: for a first frame whose action is known, or an empty screen."""
         weight = next(self.parameters())
         latent = weight.new_zeros(batch, 1, *self.latent_shape)
-        memory = self.prefill(LatentClip(latent, weight.new_zeros(batch, 0, self.action_features)))
-        return replace(memory, frames=0)
+        return replace(self.initial(latent), frames=0)
 
     def initial(self, latent: Latent) -> TransformerMemory:
-        return self.prefill(LatentClip(latent, latent.new_empty(latent.shape[0], 0, self.action_features)))
+        """Start a memory from the first block of an episode, or a part of it; no action is known in it."""
+        unknown = self.config.injection.reach - 1 + latent.shape[1]
+        return self._remembered(latent, self.no_action.expand(latent.shape[0], unknown, -1))
 
     def observe(self, state: TransformerMemory, action: Action | None, latent: Latent) -> TransformerMemory:
         levels = torch.full(latent.shape[:2], self.context_level, device=latent.device)
@@ -250,7 +251,7 @@ class DiffusionTransformer(FrameTransformer, DiffusionModel[TransformerMemory]):
         seen = self._next_input(state, latent, levels)
         _, own = self.read_next(state.frames, state.caches, seen, self._next_cues(levels, rows))
         caches = [cache.write(state.frames, new) for cache, new in zip(state.caches, own, strict=True)]
-        return TransformerMemory(state.frames + count, caches, rows[:, count:], state.image)
+        return TransformerMemory(state.frames + count, caches, rows[:, count:].clone(), state.image)
 
     def prefill(self, clip: LatentClip) -> TransformerMemory:
         """Start a memory from a whole clip; latents that fill no block come first, in a shorter one.
@@ -258,15 +259,17 @@ class DiffusionTransformer(FrameTransformer, DiffusionModel[TransformerMemory]):
         Raises:
             ValueError: the network is bidirectional.
         """
+        self._check_actions(clip.actions.shape[1], clip.latents.shape[1])
+        return self._remembered(clip.latents, self._action_rows(clip.actions))
+
+    def _remembered(self, latents: Float[Tensor, "b t *latent"], rows: Float[Tensor, "b rows g"]) -> TransformerMemory:
         self._check_memory()
-        frames = clip.latents.shape[1]
-        self._check_actions(clip.actions.shape[1], frames)
-        levels = torch.full(clip.latents.shape[:2], self.context_level, device=clip.latents.device)
-        rows, image = self._action_rows(clip.actions), clip.latents[:, :1]
+        frames, image = latents.shape[1], latents[:, :1]
+        levels = torch.full(latents.shape[:2], self.context_level, device=latents.device)
         picture = self._picture(image, torch.arange(frames) == 0)
-        cues = FrameCues(self._told(levels), windows(rows, self.config.injection.reach))
-        _, own = self.read_clip(self._input(clip.latents, levels, picture), cues)
-        return TransformerMemory(frames, self.remember(own), rows[:, frames:], None if picture is None else image)
+        _, own = self.read_clip(self._input(latents, levels, picture), self._next_cues(levels, rows))
+        recent = rows[:, frames:].clone()  # a slice would keep the rows of the whole clip
+        return TransformerMemory(frames, self.remember(own), recent, None if picture is None else image)
 
     def conditioned_on(self, state: TransformerMemory, image: Latent) -> TransformerMemory:
         """Exchange the picture that a model with ``image_condition="every_frame"`` is told, from the next latent on.
