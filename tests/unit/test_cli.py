@@ -103,7 +103,7 @@ def test_quick_lowers_the_defaults_and_leaves_what_is_asked_for(
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["dream"], "unknown command 'dream'; choose one of record, import, inspect, validate, train"),
+        (["dream"], "unknown command 'dream'; choose one of record, import, inspect, validate"),
         (["record", "Doom-v99"], "Doom-v99"),
         (["import", "gone", "there"], "gone: there is no such file or folder; check the path"),
         (["import", "zip", "gone", "there"], "unknown format 'zip'; known formats: folder"),
