@@ -14,7 +14,7 @@ from hallucade.recipes.run_config import RunConfig
 from hallucade.training.curriculum import Stage
 from hallucade.training.schedules import WarmupStableDecayConfig
 
-PUSHES = Focus(changes=("block_x", "block_y"), share=0.8, lead=3)  # the finger moves the block
+PUSHES = Focus(changes=("block_x", "block_y"), share=0.5, lead=3)  # the finger moves the block
 
 
 def pusht_planning() -> RunConfig:
