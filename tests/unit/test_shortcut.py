@@ -14,7 +14,7 @@ from hallucade.diffusion.timesteps import UniformLevels
 from hallucade.models.base import DiffusionModel, LatentClip
 from hallucade.models.diffusion_transformer import DiffusionTransformerConfig
 from hallucade.models.unet import UNetConfig
-from hallucade.objectives.shortcut import MeanFlowConfig, ShortcutConfig, straight_to
+from hallucade.objectives.long_steps import MeanFlowConfig, ShortcutConfig, straight_to
 from hallucade.rollout import rollout
 from hallucade.samplers.base import seeded
 from hallucade.samplers.shortcut import ShortcutSamplerConfig

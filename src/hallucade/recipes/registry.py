@@ -6,6 +6,10 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from hallucade.methods import consistency as consistency  # a run folder may name their configs
+from hallucade.methods import ode_initialisation as ode_initialisation
+from hallucade.objectives import long_steps as long_steps
+from hallucade.objectives import teacher_forcing as teacher_forcing
 from hallucade.recipes import dino_wm, games2d, games3d, robots
 from hallucade.recipes.any_game import transformer_medium, transformer_small, unet_small
 from hallucade.recipes.distilled_pong import pong_distilled, pong_teacher
@@ -13,10 +17,11 @@ from hallucade.recipes.planning_worlds import point_maze_planning, pusht_plannin
 from hallucade.recipes.pong import pong, pong_micro, pong_toy_wm, pong_transformer
 from hallucade.recipes.pong_ablation import pong_ablation
 from hallucade.recipes.run_config import RunConfig
-from hallucade.samplers import clipwise as clipwise  # a run folder may name their configs
+from hallucade.samplers import clipwise as clipwise
 from hallucade.samplers import ddim as ddim
 from hallucade.samplers import few_step as few_step
 from hallucade.samplers import guided as guided
+from hallucade.samplers import shortcut as shortcut
 from hallucade.tokenizers import absent as absent
 from hallucade.tokenizers import pretrained as pretrained
 
