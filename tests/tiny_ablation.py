@@ -14,7 +14,8 @@ from hallucade.training.trainer import TrainerConfig
 
 STEPS = 6
 RECIPE = f"{Path(__file__)}:tiny_ablation"
-JUDGE = ("--judge.clips.clips", "3", "--judge.clips.prompt-frames", "3", "--judge.clips.horizons", "1", "2", "3")
+CLIPS = "--judge.clips.clips 3 --judge.clips.prompt-frames 3 --judge.clips.horizons 1 2 3"
+JUDGE = (*CLIPS.split(), "--judge.clips.perceptual.lite0", "off")
 
 
 def tiny_ablation() -> RunConfig:

@@ -29,8 +29,9 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Syncing is slow, and no test here pulls the plug."""
+    """Syncing is slow, and no test here pulls the plug; long sample videos are slower still."""
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)
+    monkeypatch.setattr("hallucade.recipes.train.SAMPLE_FRAMES", 3)
 
 
 @pytest.fixture(scope="module")
