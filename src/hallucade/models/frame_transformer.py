@@ -8,14 +8,14 @@ parameters of a causal one.
 Source: Peebles and Xie 2023, arXiv:2212.09748.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, cast
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
+from torch.utils import checkpoint
 
 from hallucade.config import Config
 from hallucade.nn.action_injection import JoinedInjectionConfig
@@ -269,7 +269,8 @@ class FrameTransformer(nn.Module):
         if not (self.checkpointing and torch.is_grad_enabled()):
             return block(*inputs)
         # `past` is safe to read again in the backward pass: under gradients a cache hands out copies.
-        return checkpoint(block, *inputs, use_reentrant=False, preserve_rng_state=False)
+        recompute = cast("Callable[..., tuple[Tensor, BlockKeys]]", checkpoint.checkpoint)
+        return recompute(block, *inputs, use_reentrant=False, preserve_rng_state=False)
 
 
 def _vectors(count: int, width: int) -> nn.Parameter | None:
