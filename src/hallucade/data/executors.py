@@ -80,7 +80,7 @@ class Reader:
 class Executor(Protocol):
     """Reads many episodes, in the order of their names."""
 
-    def __call__(self, reader: Reader, names: Iterable[str]) -> Iterator[Read | Refused]: ...
+    def __call__(self, reader: Reader, names: Iterable[str], /) -> Iterator[Read | Refused]: ...
 
 
 @runtime_checkable
@@ -132,7 +132,7 @@ class Processes:
             leash.close()
 
 
-def executor_of(workers: int | None, episodes: int) -> "AnyExecutor":
+def executor_of(workers: int | None, episodes: int) -> AnyExecutor:
     """Return the executor for a number of workers; None is one a core, at most one an episode.
 
     Raises:
