@@ -79,7 +79,7 @@ def test_clips_of_one_block_are_refused() -> None:
 
 
 def test_the_bell_is_the_public_weight() -> None:
-    """n timesteps, exp(-2 ((i - n/2) / n)^2) less the least, scaled so that they add up to n."""
+    """Of n timesteps, exp(-2 ((i - n/2) / n)^2) less the least, scaled so that they add up to n."""
     n = 20_000
     level = torch.arange(n, dtype=torch.float64) / n
     public = torch.exp(-2 * ((level * n - n / 2) / n) ** 2)

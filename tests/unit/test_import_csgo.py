@@ -250,7 +250,5 @@ def test_without_h5py_the_error_says_what_to_install(
     sample: tuple[Path, dict[str, Match]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "h5py", None)
-    with pytest.raises(
-        ValueError, match=r"need h5py, which is not installed; pip install 'hallucade\[formats\]'"
-    ):
+    with pytest.raises(ValueError, match=r"need h5py, which is not installed; pip install 'hallucade\[formats\]'"):
         CsgoConfig(path=str(sample[0])).build()

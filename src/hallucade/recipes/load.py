@@ -128,7 +128,7 @@ def export(run: str | Path, target: Path) -> Path:
 
 
 def run_facts(run: str | Path | None, sampling: SamplingChoice | None = None) -> dict[str, Any]:
-    """Return what a report should say of a run, sampled as it says or as chosen: step, recipe, commit, versions, data."""
+    """Return what a report says of a run, sampled as it says or as chosen: step, recipe, commit, versions, data."""
     folder, checkpoint = find_checkpoint(run)
     config = checkpoint.config
     if sampling is not None:
