@@ -20,7 +20,7 @@ from hallucade.evaluation.planning.control import ControlConfig
 from hallucade.evaluation.planning.evaluate import DREAM, SIMULATOR, TRUE_STATE, PlanningConfig, evaluate_planning
 from hallucade.evaluation.planning.probe_training import ProbeTrainingConfig, train_probe
 from hallucade.evaluation.planning.reach import POINT_MAZE_REACH, PUSHT_REACH
-from hallucade.evaluation.planning.reach_task import APART, ReachTask
+from hallucade.evaluation.planning.reach_task import ReachTask
 from hallucade.evaluation.planning.state_probe import StateProbeConfig, load_probe, save_probe
 from hallucade.evaluation.planning.tasks import find_task
 from hallucade.games.environments import find_environment
@@ -107,7 +107,7 @@ def relative_world() -> World:
     """A world that dreams that everything stands still, and remembers all frames between start and goal."""
     pytest.importorskip("gym_pusht", reason=find_environment("pusht").install)
     world = replace(echo_world(24, 24, game=None, actions=PUSHT_RELATIVE_ACTIONS.over(5)), fps=2.0)
-    model = UNetConfig(context=APART + 1, widths=(8,), blocks=(0,), condition_width=4, from_last=True)
+    model = UNetConfig(context=PUSHT_REACH.apart + 1, widths=(8,), blocks=(0,), condition_width=4, from_last=True)
     sampler = FlowSamplerConfig(steps=1).build()
     return replace(world, model=model.build(world.actions, (3, 24, 24)).eval(), sampler=sampler)
 
@@ -117,7 +117,7 @@ def test_a_goal_is_where_the_same_play_was_a_little_later() -> None:
     task = find_task(world, 1, 3, "reach")
     assert isinstance(task, ReachTask)
     start = task.begin(2)
-    assert start.frames.shape == (APART + 1, 24, 24, 3)
+    assert start.frames.shape == (PUSHT_REACH.apart + 1, 24, 24, 3)
     _, goal = task._starts[2]
     foretold = task.simulator(world)(goal.actions[None])  # the play's own actions, from start to goal
     assert task.true_cost()(foretold)[0] < 0.2
@@ -135,7 +135,7 @@ def test_true_states_and_probes_plan_beside_each_other() -> None:
     world = relative_world()
     task = find_task(world, 2, 0, "reach")
     probe = StateProbeConfig(columns=PUSHT_REACH.columns, angles=PUSHT_REACH.angles, width=4).build((24, 24)).eval()
-    planner = CEMConfig(horizon=5, hold=1, candidates=12, iterations=2, elites=3)
+    planner = CEMConfig(horizon=5, hold=1, candidates=9, iterations=1, elites=3)
     config = PlanningConfig(
         episodes=2, shown=1, frames=5, budgets=(1, 5), control=ControlConfig(planner=planner, replan=5)
     )

@@ -20,6 +20,7 @@ class Reach:
 
     about: str
     measure: str  # what the largest of `moved` is
+    apart: int  # frames of play between start and goal
     columns: tuple[str, ...]  # state variables that count
     angles: tuple[str, ...]  # those of them that are angles, in radians
     errors: Errors  # all below 1 is success
@@ -50,6 +51,7 @@ def _ball(state: Float64[np.ndarray, "*b 2"], goal: Float64[np.ndarray, "2"]) ->
 PUSHT_REACH = Reach(
     about="finger and block together within 20 units of 512 and the block within 20 degrees of the goal",
     measure="block's least error, 1 is 20 units or 20 degrees",
+    apart=5,  # 25 steps of the environment at a frame skip of 5, as DINO-WM plans
     columns=("agent_x", "agent_y", "block_x", "block_y", "block_angle"),
     angles=("block_angle",),
     errors=_pusht,
@@ -58,6 +60,7 @@ PUSHT_REACH = Reach(
 POINT_MAZE_REACH = Reach(
     about="the ball within 0.5 m of the goal",
     measure="least distance from the goal, 1 is 0.5 m",
+    apart=15,  # after 5 a ball that is pushed at random has mostly come by
     columns=("x", "y"),
     angles=(),
     errors=_ball,

@@ -1,7 +1,7 @@
 """The field's standard task: from a moment of held-out play to what was reached a little later.
 
-Start and goal lie `APART` frames apart on a way that the environment's scripted player took, so that the goal can be
-reached in that time. Source: Zhou et al. 2024 (DINO-WM), arXiv:2411.04983, section 4 and the evaluation of its code.
+Start and goal lie `Reach.apart` frames apart on a way that the environment's scripted player took, so that the goal can
+be reached in that time. Source: Zhou et al. 2024 (DINO-WM), arXiv:2411.04983, section 4 and its code's evaluation.
 """
 
 from itertools import count
@@ -22,13 +22,13 @@ from hallucade.games.bots import make_bot
 from hallucade.games.environments import find_environment
 from hallucade.rollout import Prompt, World
 
-APART = 5  # frames between start and goal: 25 steps of the environment at a frame skip of 5
 LATEST = 40  # frames of play before a start, at most
+LIMIT = 10  # times the frames that the play itself took
 TRIES = 1000  # plays that are looked at for one start
 
 
 class ReachTask:
-    """Episodes begin in held-out play; the goal is where that play was `APART` frames later.
+    """Episodes begin in held-out play; the goal is where that play was a little later.
 
     Starts from which there is nothing to do, because what matters is at the goal already, are passed over.
 
@@ -38,7 +38,6 @@ class ReachTask:
 
     name = "reach"
     higher = False
-    limit = 10 * APART
     policies: tuple[str, ...] = ("random_hold",)
 
     def __init__(
@@ -49,7 +48,7 @@ class ReachTask:
         seed: int,
         picture: GoalPictureConfig | None = None,
     ) -> None:
-        self.about, self.measure = reach.about, reach.measure
+        self.about, self.measure, self.limit = reach.about, reach.measure, LIMIT * reach.apart
         self._goal, self._reach, self._world, self._seed = goal, reach, world, seed
         self._picture = picture or GoalPictureConfig()
         self._played, self._model = SimulatedEnvironment(goal, world), SimulatedEnvironment(goal, world)
@@ -118,7 +117,7 @@ class ReachTask:
             assert seed < first + TRIES, f"{TRIES} plays of {self._goal.environment} show nothing to reach"
             rng = np.random.default_rng(seed)
             start = int(rng.integers(self._world.model.context, LATEST))
-            played = self._play(seed, start + APART, rng)
+            played = self._play(seed, start + self._reach.apart, rng)
             if played is None:
                 continue
             states = played.state
@@ -126,7 +125,7 @@ class ReachTask:
             here, there = states[start, self._columns], states[-1, self._columns]
             same = np.array_equal(states[start, self._fixed], states[-1, self._fixed])
             if same and np.max(self._reach.moved(here, there)) >= 1:
-                return self._cut(played, start), self._cut(played, start + APART)
+                return self._cut(played, start), self._cut(played, start + self._reach.apart)
         raise AssertionError
 
     @property
