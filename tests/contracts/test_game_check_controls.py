@@ -119,7 +119,7 @@ class Drawn:
 class ControlWorld(World):
     """Starts from the prompts' simulator states instead of their frames."""
 
-    def prefill(self, prompts: Any) -> Memory:
+    def prefill(self, prompts: Any, generators: Any = None) -> Memory:
         held = tuple(np.stack([p.actions[i] for p in prompts]) for i in range(len(prompts[0].actions)))
         return Memory(np.stack([p.state for p in prompts]), held, 0)
 

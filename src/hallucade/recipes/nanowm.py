@@ -15,7 +15,7 @@ Ours where its code differs from its documents, or where we know better:
 - axes are scaled to [-1, 1] over their range; NanoWM standardises those of the maze, PushT and RT-1, and takes the
   others as they are.
 
-Source: github.com/simchowitzlabpublic/nano-world-model (MIT), docs/training.md and src/configs.
+Source: github.com/simchowitzlabpublic/nano-world-model (MIT), its page on training and its configurations.
 """
 
 from hallucade.data.environment_recording import EnvironmentRecordingConfig
