@@ -25,6 +25,7 @@ SIZES = {
     "doom": (120, 160),
     "doom_third_person": (120, 160),
     "pusht": (192, 192),
+    "pusht_relative": (192, 192),
     "point_maze": (128, 128),
     "crafter": (144, 144),
     "car_racing": (96, 96),
