@@ -14,7 +14,7 @@ from hallucade.methods.base import freeze
 from hallucade.models.base import WorldModel
 from hallucade.recipes.load import find_checkpoint, read_config
 from hallucade.recipes.run_config import Origin, RunConfig, Source
-from hallucade.tokenizers.base import Tokenizer
+from hallucade.tokenizers.base import Tokenizer, TokenizerConfig
 from hallucade.training.checkpoint import CheckpointError, load_tensors
 
 MODEL, TEACHER, CRITIC = "model", "teacher", "critic"
@@ -27,7 +27,7 @@ class GivenNetwork:
 
     origin: Origin
     source: Source
-    tokenizer: Any  # its config
+    tokenizer: TokenizerConfig
     weights: dict[str, Tensor]
 
     def build(self, tokenizer: Tokenizer) -> WorldModel[Any]:
