@@ -19,6 +19,7 @@ from hallucade.data.recorder import RecordingConfig, record
 from hallucade.data.store import EpisodeStore
 from hallucade.models.nanowm import NanoWMSizes
 from hallucade.models.unet import UNetConfig
+from hallucade.recipes.ablation import runs
 from hallucade.recipes.load import load
 from hallucade.recipes.pong import pong_micro
 from hallucade.recipes.train import train
@@ -132,6 +133,25 @@ def test_a_cache_of_another_autoencoder_is_one_line(desk, capsys):
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     assert f"its latents were made by the tokenizer {made_by}, and the run has {other}; train with that" in error
+
+
+def test_an_ablation_on_latents_encodes_nothing_in_training(desk, tmp_path, capsys, monkeypatch):
+    lines = ("import test_latent_training", "def small():", "    return test_latent_training.recipe()")
+    (tmp_path / "small.py").write_text("\n".join(lines))
+    monkeypatch.setattr(PretrainedTokenizer, "encode", None)
+    monkeypatch.setattr(runs, "_judged", lambda *_: {"clips/psnr@1": 1.0})
+    arguments = ["ablate", f"{tmp_path / 'small.py'}:small", "--store", str(desk / "store"), "--out", str(tmp_path)]
+    arguments += ["--seeds", "1", "--vary", "model.context=2,3"]
+    main([*arguments, "--latents", str(desk / "cache")])
+    records = [json.loads(path.read_text()) for path in tmp_path.glob("runs/*/*/ablation_run.json")]
+    assert [(record["state"], record["reason"]) for record in records] == [("finished", "")] * 2
+    fingerprint = LatentCache(desk / "cache").fingerprint
+    assert [record["latents"] for record in records] == [[fingerprint]] * 2
+    with pytest.raises(SystemExit):
+        main(arguments)
+    assert f"was trained on the latents {fingerprint}, now they are none" in capsys.readouterr().err
+    main([*arguments, "--latents", str(desk / "cache"), "--vary", "tokenizer.chunk=4,8", "--table"])
+    assert "refused: 2 8: the latents that are given have one tokenizer" in capsys.readouterr().out
 
 
 def test_public_nanowm_is_shown_through_the_autoencoder_that_is_given(desk, tmp_path, capsys):

@@ -12,10 +12,12 @@ from hallucade.cli.data import STORES
 from hallucade.cli.parse import MARKERS
 from hallucade.data.mixture import open_stores
 from hallucade.recipes.ablation.ablation import Ablation, AblationConfig, share_of
+from hallucade.recipes.ablation.grid import make_grid
 from hallucade.recipes.ablation.report import write_ablation
 from hallucade.recipes.ablation.runs import Job, JudgeConfig, RunRecord
-from hallucade.recipes.ablation.workers import work_in_processes
+from hallucade.recipes.ablation.workers import Typed, work_in_processes
 from hallucade.recipes.console import counting, say
+from hallucade.recipes.latents import on_latents, open_caches
 from hallucade.recipes.registry import RECIPES, find_recipe
 from hallucade.recipes.run_config import RunConfig
 from hallucade.recipes.train import find_or_record, trained_for
@@ -37,12 +39,14 @@ class Ablate:
     """Train so many steps a run."""
     store: str | None = None
     """Recorded play, or a mixture, as for train; by default stores/RECIPE, recorded first if it is not there."""
+    latents: str | None = None
+    """Latents of the store from `hallucade tokenize`, as for train: no run encodes a frame."""
     out: Path | None = None
     """Where runs and table go; by default ablations/RECIPE. The same command goes on there."""
     metrics: tuple[str, ...] = ()
     """Columns of the table, as in metrics.json, with * for many; by default a few that fit the game."""
     jobs: int = 1
-    """Runs at a time, each in a process of its own."""
+    """Runs at a time, each in a process of its own; where there are GPUs each process sees one of them, in turn."""
     only: str | None = None
     """i/n: perform the i-th share of n, for independent jobs on a cluster that write to the same folder."""
     table: bool = False
@@ -76,11 +80,13 @@ def run_ablation(command: Ablate, recipe: str) -> None:
     config = command.config if command.steps is None else trained_for(command.config, command.steps)
     plan = AblationConfig(recipe=config, vary=command.vary, seeds=command.seeds, judge=command.judge)
     name = Path(config.recipe).stem
+    caches = open_caches(command.latents)
+    make_grid(on_latents(config, caches), command.vary)  # a slip is better told before hours of recording
     place, out = command.store or str(STORES / name), command.out or OUT / name
     if command.store is None:
         with counting(f"recording for {name}") as progress:
             find_or_record(config, Path(place), progress)
-    ablation = Ablation(plan, open_stores(place), out)
+    ablation = Ablation(plan, open_stores(place), out, caches)
     ablation.check(other_code=command.other_code)
     _announce(ablation)
     mine = ablation.jobs if command.only is None else share_of(ablation.jobs, command.only)
@@ -88,12 +94,12 @@ def run_ablation(command: Ablate, recipe: str) -> None:
     say(f"{len(jobs)} of {len(mine)} runs to do")
     try:
         if jobs and not command.table:
-            _perform(ablation, jobs, command.jobs, recipe, place)
+            _perform(ablation, jobs, command.jobs, Typed(recipe, place, command.latents))
     finally:
         say(f"written: {write_ablation(ablation, command.metrics)}")
 
 
-def _perform(ablation: Ablation, jobs: Sequence[Job], processes: int, recipe: str, store: str) -> None:
+def _perform(ablation: Ablation, jobs: Sequence[Job], processes: int, typed: Typed) -> None:
     done = 0
 
     def told(job: Job, record: RunRecord) -> None:
@@ -103,7 +109,7 @@ def _perform(ablation: Ablation, jobs: Sequence[Job], processes: int, recipe: st
         say(f"{done}/{len(jobs)} {job.arm.label}, seed {job.seed}: {record.state}, {what}")
 
     if processes > 1:
-        work_in_processes(ablation, jobs, processes, recipe, store, told)
+        work_in_processes(ablation, jobs, processes, typed, told)
     elif not ablation.work(jobs, told, progress=True):
         say("stopped; the same command goes on")
 

@@ -2,14 +2,16 @@
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from hallucade.config import Config
+from hallucade.data.latent_cache import LatentCache
 from hallucade.data.lock import lock_folder
 from hallucade.recipes.ablation.cost import Cost, measure_cost
 from hallucade.recipes.ablation.grid import Arm, Grid, Refusal, make_grid
 from hallucade.recipes.ablation.runs import Job, JudgeConfig, RunRecord, Store, check_jobs, perform
+from hallucade.recipes.latents import on_latents
 from hallucade.recipes.run_config import RunConfig
 
 RUNS, CLAIMS = "runs", "claims"
@@ -37,13 +39,20 @@ class AblationConfig(Config):
 class Ablation:
     """The arms of a grid, their prices and their runs below one folder."""
 
-    def __init__(self, config: AblationConfig, store: Store, out: Path) -> None:
+    def __init__(self, config: AblationConfig, store: Store, out: Path, latents: Sequence[LatentCache] = ()) -> None:
         """Plan; nothing is written.
+
+        Args:
+            config: what is compared.
+            store: recorded play that all arms learn from.
+            out: where runs and table go.
+            latents: one cache a store; nothing is encoded in training then, and all arms have their autoencoder.
 
         Raises:
             ValueError: no arm can be trained on this store, or a setting fits nowhere.
         """
-        self.config, self.store, self.out = config, store, out
+        self.config = config = replace(config, recipe=on_latents(config.recipe, latents))
+        self.store, self.out, self.latents = store, out, latents
         self.costs = dict[str, Cost]()  # by the arm's folder
         self.grid = self._priced(make_grid(config.recipe, config.vary))
         first = config.recipe.trainer.seed
@@ -64,7 +73,7 @@ class Ablation:
         Raises:
             ValueError: names the run and what differs.
         """
-        check_jobs(self.jobs, self.store, other_code=other_code)
+        check_jobs(self.jobs, self.store, self.latents, other_code=other_code)
 
     def left(self, jobs: Sequence[Job]) -> list[Job]:
         """Return those of `jobs` that have not come to their end."""
@@ -82,7 +91,7 @@ class Ablation:
             try:
                 if job.ended(self.config.judge):
                     continue
-                record = perform(job, self.store, self.config.judge, progress=progress)
+                record = perform(job, self.store, self.config.judge, self.latents, progress=progress)
             finally:
                 os.close(claim)
             if record is None:
@@ -100,13 +109,18 @@ class Ablation:
         arms, refused = list[Arm](), list(grid.refused)
         for arm in grid.arms:
             try:
-                self.costs[arm.folder] = measure_cost(arm.config, self.store)
+                self._check_tokenizer(arm)
+                self.costs[arm.folder] = measure_cost(arm.config, self.store, self.latents)
                 arms.append(arm)
             except ValueError as error:
                 refused.append(Refusal(arm.settings, str(error)))
         if not arms:
             raise ValueError(f"no arm can be trained on this store: {refused[-1].reason}")
         return Grid(tuple(arms), tuple(refused))
+
+    def _check_tokenizer(self, arm: Arm) -> None:
+        if self.latents and arm.config.tokenizer != self.config.recipe.tokenizer:
+            raise ValueError("the latents that are given have one tokenizer; leave out --latents to vary it")
 
 
 def share_of(jobs: Sequence[Job], only: str) -> list[Job]:

@@ -1,6 +1,7 @@
 """What a run costs: parameters, frames, operations and seconds."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -9,6 +10,7 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from hallucade.data.latent_cache import LatentCache
 from hallucade.data.mixture import Mixture
 from hallucade.data.store import EpisodeStore
 from hallucade.methods.base import Method
@@ -31,10 +33,11 @@ class Cost:
         return asdict(self)
 
 
-def measure_cost(config: RunConfig, store: EpisodeStore | Mixture) -> Cost:
+def measure_cost(config: RunConfig, store: EpisodeStore | Mixture, latents: Sequence[LatentCache] = ()) -> Cost:
     """Build a run's model and count the operations of a step.
 
-    One clip of each stage passes through model and objective; a batch is as many times that.
+    One clip of each stage passes through model and objective; a batch is as many times that. What an autoencoder
+    computes counts where `latents` do not take its place.
 
     Raises:
         ValueError: the model does not fit the store's frames, actions or clips.
@@ -42,7 +45,7 @@ def measure_cost(config: RunConfig, store: EpisodeStore | Mixture) -> Cost:
     tokenizer = config.tokenizer.build()
     config = replace(config, source=Source.of(store))
     method, model = make_method(config, tokenizer, {})
-    flops = sum(_flops(method, config, stage, store) * stage.batch * stage.steps for stage in config.stages)
+    flops = sum(_flops(method, config, stage, store, latents) * stage.batch * stage.steps for stage in config.stages)
     frames = sum(stage.steps * stage.batch * stage.frames for stage in config.stages)
     return Cost(sum(p.numel() for p in model.parameters()), config.trainer.steps, frames, flops)
 
@@ -58,9 +61,11 @@ def training_seconds(run: Path, config: RunConfig) -> float:
     return seconds
 
 
-def _flops(method: Method, config: RunConfig, stage: Stage, store: EpisodeStore | Mixture) -> int:
+def _flops(
+    method: Method, config: RunConfig, stage: Stage, store: EpisodeStore | Mixture, latents: Sequence[LatentCache]
+) -> int:
     single, trainer = Stage(steps=1, frames=stage.frames, batch=1), replace(config.trainer, steps=1)
-    clip = make_clips(replace(config, stages=(single,), trainer=trainer), store).batch_at(0)
+    clip = make_clips(replace(config, stages=(single,), trainer=trainer), store, latents).batch_at(0)
     counter = FlopCounterMode(display=False)
     with torch.random.fork_rng(devices=[]), sdpa_kernel(SDPBackend.MATH), counter:  # fused ones on CPU are not counted
         for _, loss in method.losses(clip, 0):

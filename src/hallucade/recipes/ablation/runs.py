@@ -5,13 +5,14 @@ import hashlib
 import json
 import math
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
 import hallucade
 from hallucade.config import Config
+from hallucade.data.latent_cache import LatentCache
 from hallucade.data.mixture import Mixture
 from hallucade.data.store import EpisodeStore
 from hallucade.evaluation.evaluate import PONG, evaluate
@@ -65,6 +66,7 @@ class RunRecord(Config):
     judge: JudgeConfig
     code: str  # fingerprint
     commit: str | None
+    latents: tuple[str, ...] = ()  # fingerprints of the caches that took the place of frames
     reason: str = ""  # why it diverged or failed
     seconds: float = 0.0  # of training steps
     metrics: dict[str, float] = field(default_factory=dict[str, float])
@@ -105,7 +107,9 @@ class Job:
         )
 
 
-def perform(job: Job, store: Store, judge: JudgeConfig, *, progress: bool = False) -> RunRecord | None:
+def perform(
+    job: Job, store: Store, judge: JudgeConfig, latents: Sequence[LatentCache] = (), *, progress: bool = False
+) -> RunRecord | None:
     """Bring a run to its end: train what is missing, from the newest checkpoint, and judge it.
 
     Returns:
@@ -113,12 +117,19 @@ def perform(job: Job, store: Store, judge: JudgeConfig, *, progress: bool = Fals
     """
     before = job.record()
     config = replace(job.config, source=Source.of(store))
-    record = RunRecord(state="started", config=config, judge=judge, code=code_of_runs(), commit=provenance()["commit"])
+    record = RunRecord(
+        state="started",
+        config=config,
+        judge=judge,
+        code=code_of_runs(),
+        commit=provenance()["commit"],
+        latents=_fingerprints(latents),
+    )
     job.folder.mkdir(parents=True, exist_ok=True)
     _write(job, record)
     try:
         if before is None or before.state != "finished":
-            reason = train(job.config, store, job.folder, resume=True, progress=progress).reason
+            reason = train(job.config, store, job.folder, latents=latents, resume=True, progress=progress).reason
             if reason != "finished":
                 return None if reason == "interrupted" else record
         metrics = _judged(job, store, judge)
@@ -132,7 +143,9 @@ def perform(job: Job, store: Store, judge: JudgeConfig, *, progress: bool = Fals
     return record
 
 
-def check_jobs(jobs: Iterable[Job], store: Store, *, other_code: bool = False) -> None:
+def check_jobs(
+    jobs: Iterable[Job], store: Store, latents: Sequence[LatentCache] = (), *, other_code: bool = False
+) -> None:
     """Refuse folders that hold runs of another config, other data or other code.
 
     Raises:
@@ -142,6 +155,12 @@ def check_jobs(jobs: Iterable[Job], store: Store, *, other_code: bool = False) -
     for job in jobs:
         if (record := job.record()) is None:
             continue
+        if record.latents != _fingerprints(latents):
+            before, now = (" and ".join(each) or "none" for each in (record.latents, _fingerprints(latents)))
+            raise ValueError(
+                f"{job.folder} was trained on the latents {before}, now they are {now}; give the same --latents, or "
+                "another --out"
+            )
         check_same_run(replace(job.config, source=Source.of(store)), job.folder)
         if record.code != code and not other_code:
             raise ValueError(
@@ -160,6 +179,10 @@ def code_of_runs() -> str:
         if not name.startswith(tuple(f"{room}/" for room in NOT_IN_A_RUN)):
             digest.update(f"{name}\0".encode() + path.read_bytes())
     return digest.hexdigest()
+
+
+def _fingerprints(latents: Sequence[LatentCache]) -> tuple[str, ...]:
+    return tuple(sorted(cache.fingerprint for cache in latents))
 
 
 def _judged(job: Job, store: Store, judge: JudgeConfig) -> dict[str, float]:
