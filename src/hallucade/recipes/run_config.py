@@ -13,6 +13,7 @@ from hallucade.data.store import EpisodeStore
 from hallucade.data.windows import DamagePolicy
 from hallucade.methods.base import MethodConfig
 from hallucade.models.base import WorldModelConfig
+from hallucade.nn.lora import LoRAConfig
 from hallucade.objectives.base import ObjectiveConfig
 from hallucade.samplers.base import SamplerConfig
 from hallucade.samplers.flow import FlowSamplerConfig
@@ -54,41 +55,55 @@ class Origin(Config):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunConfig(Config):
-    """One experiment: what to record, what to train on it, and how to sample from the result.
+class Experiment(Config):
+    """One training on recorded play: which play, in what clips, for how long.
 
     Raises:
-        ValueError: the stages' steps do not add up to the trainer's, their clips are too short for the model, or it is
-            not one of objective and method that says how to train.
+        ValueError: the stages' steps do not add up to the trainer's.
     """
 
     recipe: str  # the name that the run goes by
     recording: RecordingConfig | EnvironmentRecordingConfig | None = None  # the play to record when no store is given
     importing: str | None = None  # or the command that makes its store from recordings of others
-    tokenizer: TokenizerConfig = field(default_factory=PixelTokenizerConfig)
-    model: WorldModelConfig
-    objective: ObjectiveConfig | None = None  # what the model learns from recorded clips alone
-    method: MethodConfig | None = None  # or how other networks teach it
-    sampler: SamplerConfig = field(default_factory=FlowSamplerConfig)
     stages: tuple[Stage, ...]
     focus: Focus | None = None  # what training sees more of than its share of the play
     balance: Balance = field(default_factory=lambda: Balance(share=0.0))  # how much it sees of each kind of action
     damage: DamagePolicy = "raise"  # what to do about windows that touch damaged bytes
     trainer: TrainerConfig
-    sample_every: int = 500  # steps between sample videos
-    prompt_frames: int = 8  # real frames that a dream starts from
+    sample_every: int = 500  # steps between samples
     source: Source | None = None  # filled in when training starts
-    networks: dict[str, Origin] = field(default_factory=dict[str, Origin])  # those of the method, filled in likewise
 
     def __post_init__(self) -> None:
-        if (self.objective is None) == (self.method is None):
-            given = "neither" if self.objective is None else "both"
-            raise ValueError(f"recipe {self.recipe!r} has {given} of objective and method; a run is trained by one")
         steps = sum(stage.steps for stage in self.stages)
         if steps != self.trainer.steps:
             raise ValueError(
                 f"the stages of recipe {self.recipe!r} have {steps} steps and its trainer {self.trainer.steps}; "
                 f"make them equal, or scale both (--steps {self.trainer.steps})"
             )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig(Experiment):
+    """The training of a world model, and how to sample from the result.
+
+    Raises:
+        ValueError: the stages' clips are too short for the model, or it is not one of objective and method that says
+            how to train.
+    """
+
+    tokenizer: TokenizerConfig = field(default_factory=PixelTokenizerConfig)
+    model: WorldModelConfig
+    objective: ObjectiveConfig | None = None  # what the model learns from recorded clips alone
+    method: MethodConfig | None = None  # or how other networks teach it
+    sampler: SamplerConfig = field(default_factory=FlowSamplerConfig)
+    prompt_frames: int = 8  # real frames that a dream starts from
+    networks: dict[str, Origin] = field(default_factory=dict[str, Origin])  # those of the method, filled in likewise
+    lora: LoRAConfig = field(default_factory=LoRAConfig)  # train low-rank additions to given weights, and not these
+
+    def __post_init__(self) -> None:
+        if (self.objective is None) == (self.method is None):
+            given = "neither" if self.objective is None else "both"
+            raise ValueError(f"recipe {self.recipe!r} has {given} of objective and method; a run is trained by one")
+        super().__post_init__()
         if self.stages:
             self.model.check_clips(max(stage.frames for stage in self.stages))
