@@ -43,6 +43,9 @@ COMMANDS = {
     "import": Command("data", "import_", "Turn foreign recordings into an episode store.", parses=True),
     "inspect": Command("data", "inspect", "Say what is in a store, and draw it as a data card."),
     "validate": Command("data", "validate", "Say what is wrong with a store, before a training is spent on it."),
+    "calibrate-flow": Command(
+        "calibrate_flow", "calibrate_flow", "Find how a game's actions move its camera, for the optical-flow score."
+    ),
     "tokenize": Command("tokenize", "tokenize", "Encode the frames of a store once, so that training never has to."),
     "train": Command("train", "train", "Train a recipe on recorded play.", parses=True),
     "distill": Command("train", "distill", "Teach a fast model what a slow one knows.", parses=True),

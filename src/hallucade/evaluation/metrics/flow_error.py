@@ -1,0 +1,144 @@
+"""How far measured optical flow is from what it should be, a pair of frames at a time.
+
+Lengths are in pixels of the pictures. What counts as standing still or as an outlier is a share of their width, half a
+pixel and three of 640, so that pictures of any size are judged alike.
+
+Places are judged where either flow moves, and without the fifth that moves most: borders at which the scene leaves the
+picture, and the nearest walls. Mean flows are judged where the picture should move as a whole, and not outwards on all
+sides, as when one walks ahead: what is left of the mean there has no direction.
+"""
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+from jaxtyping import Bool, Float, Float32, Float64
+
+from hallucade.evaluation.metrics.optical_flow import Flows
+
+STILL = 0.5 / 640  # of the width
+OUTLIER = 3 / 640  # of the width, and
+OUTLYING = 0.05  # of the flow that should be
+FASTEST = 80  # percentile of the places of a picture beyond which flow is not judged
+TOGETHER = 0.5  # of the mean length of the expected flow that its mean must have to be judged
+SMOOTHED = 5  # pairs in a row, of which the mean error tells divergence
+ONSET = 1 / 640  # of the width: errors below it are no divergence
+Series = Float64[np.ndarray, "n"]
+
+
+@dataclass(frozen=True)
+class FlowErrors:
+    """One entry a pair of frames; NaN where there is nothing to judge: of both flows still, all but the error."""
+
+    epe: Series  # endpoint error, pixels: the mean length of the difference
+    angle_rmse: Series  # degrees, of places where both move
+    outliers: Series  # share of places
+    mean_epe: Series  # pixels, of the mean flows of the picture
+    mean_angle: Series  # degrees between them: 90 where one of them stands still
+    cosine: Series  # of that angle: 1 the same way, -1 the other way
+    magnitude_ratio: Series  # measured over expected length of the mean flows
+
+    def __len__(self) -> int:
+        return len(self.epe)
+
+    def named(self) -> dict[str, Series]:
+        """Return every series by its name."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+
+def flow_errors(expected: Flows, measured: Flows) -> FlowErrors:
+    """Compare measured flow with expected flow.
+
+    Raises:
+        ValueError: they are of different shapes.
+    """
+    if expected.shape != measured.shape:
+        raise ValueError(f"flows of shapes {expected.shape} and {measured.shape} cannot be compared; measure alike")
+    rows = [_pair(e, m) for e, m in zip(expected, measured, strict=True)]
+    table = np.array(rows, np.float64).reshape(len(rows), len(fields(FlowErrors)))
+    return FlowErrors(*table.T)
+
+
+def divergence_onset(errors: Series, least: float) -> int | None:
+    """Return the first pair from which on five in a row err by more than twice as much as the first five, or None.
+
+    Args:
+        errors: endpoint errors of one video.
+        least: pixels; errors up to here are none: those of real play, or `ONSET` times the width.
+    """
+    if not np.isfinite(errors[:SMOOTHED]).any():
+        return None
+    limit = max(2 * float(np.nanmedian(errors[:SMOOTHED])), least)
+    beyond = np.flatnonzero(smoothed(errors) > limit)
+    return int(beyond[0]) if len(beyond) else None
+
+
+def smoothed(errors: Series) -> Float64[np.ndarray, "m"]:
+    """Return the mean of every five pairs in a row, without those that are unknown; 0 where all five are."""
+    if len(errors) < SMOOTHED:
+        return np.zeros(0)
+    windows = np.lib.stride_tricks.sliding_window_view(errors, SMOOTHED)
+    known = np.isfinite(windows)
+    return np.where(known, windows, 0).sum(1) / np.maximum(known.sum(1), 1)
+
+
+def area_under(errors: Series) -> float:
+    """Return the area under a curve over its length, by trapezoids; NaN entries are left out."""
+    known = errors[np.isfinite(errors)]
+    return float(np.trapezoid(known) / (len(known) - 1)) if len(known) > 1 else float("nan")
+
+
+def focus_of_expansion(flow: Float[np.ndarray, "h w 2"]) -> tuple[float, float] | None:
+    """Return the place (x, y) that what is seen moves away from or towards, from the middle; None without one."""
+    height, width, _ = flow.shape
+    x, y = np.meshgrid(np.arange(width) + 0.5 - width / 2, np.arange(height) + 0.5 - height / 2)
+    moving = np.linalg.norm(flow, axis=-1) > STILL * width
+    u, v = flow[moving].astype(np.float64).T
+    lines = np.stack([v, -u], 1)  # each place lies with the focus on a line along its flow
+    if len(lines) < 2 or np.linalg.cond(lines) > 100:
+        return None
+    at = np.linalg.lstsq(lines, v * x[moving] - u * y[moving], rcond=None)[0]
+    return float(at[0]), float(at[1])
+
+
+def _pair(expected: Float32[np.ndarray, "h w 2"], measured: Float32[np.ndarray, "h w 2"]) -> tuple[float, ...]:
+    lengths = np.linalg.norm(expected, axis=-1), np.linalg.norm(measured, axis=-1)
+    still = STILL * expected.shape[1]
+    judged = _judged(np.maximum(*lengths), still)
+    error = np.linalg.norm(expected - measured, axis=-1)
+    if not judged.any():
+        return float(error.mean()), *([float("nan")] * 6)
+    outlying = (error > OUTLIER * expected.shape[1]) & (error > OUTLYING * lengths[0])
+    means = expected[judged].mean(0, dtype=np.float64), measured[judged].mean(0, dtype=np.float64)
+    together = float(np.linalg.norm(means[0])) >= TOGETHER * float(lengths[0][judged].mean())
+    return (
+        float(error[judged].mean()),
+        _angle_rmse(expected, measured, judged & (lengths[0] > still) & (lengths[1] > still)),
+        float(outlying[judged].mean()),
+        *(_compared(*means, still) if together else (float("nan"),) * 4),
+    )
+
+
+def _compared(
+    expected: Float64[np.ndarray, "2"], found: Float64[np.ndarray, "2"], still: float
+) -> tuple[float, float, float, float]:
+    """Return error, angle, cosine and ratio of lengths of two mean flows."""
+    should, does = float(np.linalg.norm(expected)), float(np.linalg.norm(found))
+    cosine = float(np.clip(expected @ found / (should * does), -1, 1)) if min(should, does) > still else 0.0
+    ratio = does / should if should > still else float("nan")
+    return float(np.linalg.norm(expected - found)), float(np.degrees(np.arccos(cosine))), cosine, ratio
+
+
+def _judged(lengths: Float32[np.ndarray, "h w"], still: float) -> Bool[np.ndarray, "h w"]:
+    """Return the places where something moves, but for the fastest of the picture."""
+    return (lengths >= still) & (lengths <= np.percentile(lengths, FASTEST))
+
+
+def _angle_rmse(
+    expected: Float32[np.ndarray, "h w 2"], measured: Float32[np.ndarray, "h w 2"], places: Bool[np.ndarray, "h w"]
+) -> float:
+    """Return the root mean square angle between two flows, in degrees; NaN without places."""
+    if not places.any():
+        return float("nan")
+    a, b = expected[places].astype(np.float64), measured[places].astype(np.float64)
+    cross = a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]
+    return float(np.degrees(np.sqrt(np.mean(np.arctan2(cross, (a * b).sum(1)) ** 2))))
