@@ -8,9 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import tiny_recipe as tiny_recipe_module
 import torch
 from tiny_recipe import tiny_recipe
 
+from hallucade.cli import main
 from hallucade.data.recorder import RecordingConfig, record
 from hallucade.data.store import EpisodeStore
 from hallucade.methods.self_forcing import SelfForcingConfig
@@ -129,6 +131,21 @@ def test_networks_start_where_they_are_told_to(folder: Path, tmp_path: Path, dis
         ours = {n.removeprefix(f"{role}."): w for n, w in start.weights.items() if n.startswith(f"{role}.")}
         assert ours.keys() == given.keys()
         assert all(torch.equal(ours[name], given[name]) for name in given)
+
+
+def test_a_training_from_recorded_play_starts_at_a_run_that_is_named(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe, start = str(Path(tiny_recipe_module.__file__)), str(tmp_path / "none")
+    with pytest.raises(SystemExit):
+        main(["train", recipe, "--store", str(folder / "store"), "--out", str(tmp_path / "run"), "--start", start])
+    assert "the model: " in (said := " ".join(capsys.readouterr().err.split()))
+    assert "name its place with --start" in said
+    config = replace(teaching(), trainer=replace(teaching().trainer, keep=9))
+    store = EpisodeStore(folder / "store")
+    train(config, store, tmp_path / "run", networks={"model": folder / "teacher"}, progress=False)
+    start_of = read_checkpoint(CheckpointFolder(tmp_path / "run" / CHECKPOINTS).path(0)).weights
+    assert all(torch.equal(w, start_of[n]) for n, w in newest(folder / "teacher").weights.items())
 
 
 @pytest.mark.parametrize("critic", [{}, {"critic": "wide"}], ids=["the teacher's copy", "its own"])

@@ -38,10 +38,17 @@ class Train:
     """A pretrained autoencoder in place of the recipe's tokenizer: a folder, or owner/name of the hub."""
     out: Path | None = None
     """The run's folder; by default runs/RECIPE."""
+    start: Path | None = None
+    """The run whose weights the model starts from; by default fresh ones."""
     steps: int | None = None
     """Train so many steps in all; the recipe's stages keep their shares of them."""
     resume: bool = False
     """Go on from the newest checkpoint of that folder."""
+
+    @property
+    def networks(self) -> dict[str, Path]:
+        """Runs by the role of their network."""
+        return {} if self.start is None else {"model": self.start}
 
 
 @dataclass(frozen=True)
@@ -50,16 +57,14 @@ class Distill(Train):
 
     teacher: Path | None = None
     """The run that teaches; one that goes on finds it where it was."""
-    start: Path | None = None
-    """The run whose weights the model starts from; by default fresh ones."""
     critic: Path | None = None
     """The run whose weights the critic starts from; by default the teacher's."""
 
     @property
     def networks(self) -> dict[str, Path]:
         """Runs by the role of their network."""
-        given = {"teacher": self.teacher, "model": self.start, "critic": self.critic}
-        return {role: run for role, run in given.items() if run is not None}
+        given = {"teacher": self.teacher, "critic": self.critic}
+        return super().networks | {role: run for role, run in given.items() if run is not None}
 
 
 def run_training(command: Train) -> None:
@@ -79,8 +84,7 @@ def run_training(command: Train) -> None:
     run = command.out or RUNS / name
     try:
         caches = open_caches(command.latents)
-        networks = command.networks if isinstance(command, Distill) else {}
-        result = train_run(config, store, run, latents=caches, networks=networks, resume=command.resume)
+        result = train_run(config, store, run, latents=caches, networks=command.networks, resume=command.resume)
     except TrainingDivergedError as error:  # a choice of the user's, and no defect of ours
         raise ValueError(str(error)) from error
     speed = f", {result.frames_per_s:,.0f} frames/s" if result.frames_per_s else ""  # none if it was finished before

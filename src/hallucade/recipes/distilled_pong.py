@@ -6,7 +6,7 @@ from hallucade.diffusion.timesteps import LogitNormalLevels
 from hallucade.methods.distribution_matching import DistributionMatchingConfig
 from hallucade.methods.self_forcing import SelfForcingConfig
 from hallucade.objectives.next_frame import NextFrameConfig
-from hallucade.recipes.pong import pong_micro
+from hallucade.recipes.pong import pong
 from hallucade.recipes.run_config import RunConfig
 from hallucade.samplers.few_step import FewStepSamplerConfig
 from hallucade.samplers.flow import FlowSamplerConfig
@@ -18,13 +18,33 @@ TEACHER_STEPS = 16
 
 
 def pong_teacher() -> RunConfig:
-    """Pong in sixteen steps: the demo's network trained at all levels alike, to teach `pong_distilled`."""
-    base = pong_micro()
+    """Pong in sixteen steps, to teach `pong_distilled`: the bundled network, trained on at all levels alike.
+
+    It starts from `pong`: `hallucade train pong_teacher --start src/hallucade/recipes/bundled/pong`. Clips go through
+    twelve of its own frames, longer than a ball takes from paddle to wall.
+    """
+    base = pong()
+    steps = 900
     return replace(
         base,
         recipe="pong_teacher",
-        objective=NextFrameConfig(levels=LogitNormalLevels(), loss_space="v", context_noise=0.1, motion_weight=4.0),
+        objective=NextFrameConfig(
+            levels=LogitNormalLevels(mean=0.5, std=1.2, pure_noise_share=0.1),
+            loss_space="v",
+            context_noise=0.1,
+            through_time=True,
+            tolerance=0.5,
+            motion_weight=9.0,
+        ),
         sampler=FlowSamplerConfig(steps=TEACHER_STEPS),
+        stages=(Stage(steps=steps, frames=20, batch=24),),
+        trainer=replace(
+            base.trainer,
+            steps=steps,
+            optimizer=OptimizerConfig(learning_rate=3e-4, muon_learning_rate=6e-3),
+            schedule=WarmupStableDecayConfig(warmup=50, decay=0.8),
+        ),
+        sample_every=300,
     )
 
 
