@@ -6,7 +6,7 @@ gradients are on; all of them run `rollout`.
 
 import contextlib
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -28,8 +28,8 @@ def rollout(
     generators: Generators,
     *,
     through_time: bool = False,
-) -> Iterator[Latent]:
-    """Dream one latent block an action.
+) -> Generator[Latent, None, Any]:
+    """Dream one latent block an action, and return the memory after the last one.
 
     Args:
         model: reads and writes `state`, which is consumed.
@@ -44,6 +44,7 @@ def rollout(
         with contextlib.nullcontext() if through_time else torch.no_grad():
             state = model.observe(state, action, latent)
         yield latent
+    return state
 
 
 @dataclass(frozen=True)

@@ -41,6 +41,7 @@ class Clip:
     seed: int = 0
     skipped: int = 0  # windows that stand in for damaged ones
     latents: Latents | None = None  # what the tokenizer makes of the frames, from a `LatentCache`
+    part: int = 0  # which microbatch of its batch, for methods that go on with one from step to step
 
     def split(self, parts: int) -> "tuple[Clip, ...]":
         """Cut the batch into equal microbatches, each with a seed of its own.
@@ -54,7 +55,7 @@ class Clip:
         latents = [None] * parts if self.latents is None else self.latents.chunk(parts)
         pieces = zip(self.frames.chunk(parts), self.actions.chunk(parts), latents, strict=True)
         return tuple(
-            Clip(frames, actions, _seed(self.seed, part), latents=latents)
+            Clip(frames, actions, _seed(self.seed, part), latents=latents, part=part)
             for part, (frames, actions, latents) in enumerate(pieces)
         )
 

@@ -1,7 +1,7 @@
 """What every training algorithm offers: its roles, and their losses one after the other."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -40,6 +40,41 @@ class Method(nn.Module, ABC):
         The trainer updates the role before it asks for the next loss. Branch on `step`, never on data: every rank and
         microbatch yields the same roles. Randomness comes from ``batch.seed`` alone.
         """
+
+    def check_clips(self, stages: Sequence[tuple[int, int]]) -> None:
+        """Refuse clips that are too short for what the method draws from them.
+
+        Args:
+            stages: steps, and frames in a clip, of each part of the training.
+
+        Raises:
+            ValueError: names the length and the remedy.
+        """
+
+
+class RankState(nn.Module, ABC):
+    """Part of a method's state that comes and goes, such as a game in progress.
+
+    Names and shapes of its tensors change from step to step, and every rank has its own: the trainer saves them rank by
+    rank, and `load_tensors` hands them over instead of copying one by one. It has no parameters.
+    """
+
+    @abstractmethod
+    def tensors(self) -> dict[str, Tensor]:
+        """Return all state by name."""
+
+    @abstractmethod
+    def take(self, tensors: Mapping[str, Tensor]) -> None:
+        """Replace all state by what ``tensors`` returned; by nothing for a fresh start."""
+
+    def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
+        for name, value in self.tensors().items():
+            destination[prefix + name] = value if keep_vars else value.detach()
+
+
+def rank_states(module: nn.Module) -> dict[str, RankState]:
+    """Return the parts of a module that each rank has its own of, by how the names of their tensors begin."""
+    return {f"{name}." if name else "": part for name, part in module.named_modules() if isinstance(part, RankState)}
 
 
 @torch.no_grad()

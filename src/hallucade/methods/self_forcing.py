@@ -7,7 +7,7 @@ none, so that memory does not grow with the square of the clip. A teacher and a 
 Source: Huang et al. 2025, arXiv:2506.08009, algorithm 1; Yin et al. 2024, DMD2, arXiv:2405.14867, section 4.2.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -26,7 +26,7 @@ from hallucade.models.base import DiffusionModel, LatentClip, WorldModel
 from hallucade.rollout import rollout
 from hallucade.samplers.base import Sampler, seeded
 from hallucade.samplers.few_step import ExitSampler, FewStepSampler, few_steps
-from hallucade.shapes import Scalar
+from hallucade.shapes import Action, Actions, Latent, Latents, Scalar
 from hallucade.tokenizers.base import Tokenizer
 
 
@@ -93,19 +93,28 @@ class SelfForcing(Method):
 
     def losses(self, batch: Clip, step: int) -> Iterator[tuple[str, Scalar]]:
         generator = torch.Generator().manual_seed(batch.seed)
-        clip = latent_clip(self.tokenizer, batch)
-        student_learns = step % self.config.student_every == 0
+        student_learns = self._student_learns(step)
+        draws = self._draws(batch, step, generator)
         with torch.set_grad_enabled(student_learns):
-            drawn = self._play(clip, step, generator)
+            drawn = next(draws)
         if student_learns:
             loss = distribution_matching_loss(self.teacher, self.critic, drawn, self.config.matching, generator)
             self.metrics = {"student/spread": drawn.latents.detach().float().std()}
             yield "model", loss
             if self.config.critic_fresh_rollout:
                 with torch.no_grad():
-                    drawn = self._play(clip, step, generator)
+                    drawn = next(draws)
         self.metrics = {}
         yield "critic", critic_loss(self.critic, drawn, self.config.matching, generator)
+
+    def _student_learns(self, step: int) -> bool:
+        return step % self.config.student_every == 0
+
+    def _draws(self, batch: Clip, step: int, generator: torch.Generator) -> Iterator[Scored]:
+        """Yield one clip after the other that the student plays, as many as are asked for."""
+        clip = latent_clip(self.tokenizer, batch)
+        while True:
+            yield self._play(clip, step, generator)
 
     def _play(self, clip: LatentClip, step: int, generator: torch.Generator) -> Scored:
         """Continue the clip's first latents under its actions, to its end."""
@@ -118,15 +127,24 @@ class SelfForcing(Method):
         end = first + blocks * block
         with torch.no_grad():
             state = self.model.prefill(LatentClip(clip.latents[:, :first], clip.leading_to(1, first)))
+        actions = [clip.leading_to(i, i + block) for i in range(first, end, block)]
+        drawn, _ = self._roll(state, actions, step, generator)
+        return self._scored(clip.latents[:, :first], drawn, clip.leading_to(1, end))
+
+    def _roll(
+        self, memory: Any, actions: list[Action], step: int, generator: torch.Generator
+    ) -> tuple[list[Latent], Any]:
+        """Draw a block an action, each to the exit that `step` gives it; return them and the memory after them."""
         seed = int(torch.randint(2**40, (), generator=generator))
-        sampler = ExitSampler(self.sampler, iter(self._exits(blocks, step)), self.config.first_graded)
-        actions = (clip.leading_to(i, i + block) for i in range(first, end, block))
-        drawn = list(rollout(self.model, sampler, state, actions, seeded(seed, len(clip.latents))))
-        latents = torch.cat([clip.latents[:, :first], *drawn], 1)
-        graded = (torch.arange(end, device=latents.device) >= first + block * self.config.first_graded).expand(
-            latents.shape[:2]
-        )
-        return Scored(latents, clip.leading_to(1, end), graded)
+        sampler = ExitSampler(self.sampler, iter(self._exits(len(actions), step)), self.config.first_graded)
+        return collected(rollout(self.model, sampler, memory, actions, seeded(seed, len(actions[0]))))
+
+    def _scored(self, given: Latents, drawn: list[Latent], actions: Actions) -> Scored:
+        """Join what is given to what was drawn after it; `actions` join all of them."""
+        latents = torch.cat([given, *drawn], 1)
+        first_graded = given.shape[1] + self.model.block * self.config.first_graded
+        graded = torch.arange(latents.shape[1], device=latents.device) >= first_graded
+        return Scored(latents, actions, graded.expand(latents.shape[:2]))
 
     def _exits(self, blocks: int, step: int) -> list[int]:
         """Draw where blocks end: of (seed, step) alone, so that all ranks make as many calls."""
@@ -136,3 +154,13 @@ class SelfForcing(Method):
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
         drawn = torch.randint(steps, (1 if self.config.same_exit else blocks,), generator=generator)
         return [int(exit_) for exit_ in drawn.expand(blocks)]
+
+
+def collected(blocks: Generator[Latent, None, Any]) -> tuple[list[Latent], Any]:
+    """Run a rollout to its end; return its blocks and the memory after them."""
+    drawn: list[Latent] = []
+    while True:
+        try:
+            drawn.append(next(blocks))
+        except StopIteration as end:
+            return drawn, end.value

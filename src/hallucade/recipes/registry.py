@@ -8,6 +8,7 @@ from pathlib import Path
 
 from hallucade.methods import consistency as consistency  # a run folder may name their configs
 from hallucade.methods import ode_initialisation as ode_initialisation
+from hallucade.methods import streaming_long_tuning as streaming_long_tuning
 from hallucade.objectives import long_steps as long_steps
 from hallucade.objectives import teacher_forcing as teacher_forcing
 from hallucade.recipes import dino_wm, games2d, games3d, robots

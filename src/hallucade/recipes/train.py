@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import torch
 
@@ -23,7 +23,7 @@ from hallucade.recipes.latents import KeepTokenizer, on_latents, with_given_weig
 from hallucade.recipes.load import make_world, read_config
 from hallucade.recipes.networks import MODEL, GivenNetwork, build_networks, given_networks
 from hallucade.recipes.prompts import PROMPTS, prompt_of, save_prompts, validation_episodes
-from hallucade.recipes.run_config import RunConfig, Source
+from hallucade.recipes.run_config import Experiment, RunConfig, Source
 from hallucade.recipes.samples import SAMPLES, SampleVideos
 from hallucade.rollout import Prompt
 from hallucade.tokenizers.base import Tokenizer
@@ -32,12 +32,13 @@ from hallucade.training.curriculum import StagedClips
 from hallucade.training.run_folder import CHECKPOINTS
 from hallucade.training.trainer import Callback, Trainer, TrainingResult
 
+AnyExperiment = TypeVar("AnyExperiment", bound=Experiment)
 PROMPT_COUNT = 16  # kept with the weights
 SAMPLED = 4  # shown in sample videos
 SAMPLE_FRAMES = 96  # dreamed, where validation episodes are that long
 
 
-def find_or_record(config: RunConfig, path: Path, progress: Progress | None = None) -> EpisodeStore:
+def find_or_record(config: Experiment, path: Path, progress: Progress | None = None) -> EpisodeStore:
     """Open the store at `path`, or record there what the recipe asks for; an unfinished recording goes on.
 
     Raises:
@@ -121,7 +122,9 @@ def make_method(
     networks = build_networks(config, given, tokenizer)
     model = networks[MODEL]
     if config.method is not None:
-        return config.method.build(tokenizer, networks, config.sampler.build(), config.trainer.seed), model
+        method = config.method.build(tokenizer, networks, config.sampler.build(), config.trainer.seed)
+        method.check_clips([(stage.steps, stage.frames) for stage in config.stages])
+        return method, model
     assert config.objective is not None
     return Pretrain(tokenizer, model, config.objective.build()), model
 
@@ -139,7 +142,7 @@ class KeepPrompts:
             save_prompts(self._run_folder, self._prompts)
 
 
-def trained_for(config: RunConfig, steps: int) -> RunConfig:
+def trained_for(config: AnyExperiment, steps: int) -> AnyExperiment:
     """Return the run made longer or shorter: its stages keep their shares, and a dream is sampled at the end at least.
 
     Raises:
@@ -155,7 +158,7 @@ def trained_for(config: RunConfig, steps: int) -> RunConfig:
     return replace(config, stages=stages, trainer=trainer, sample_every=min(config.sample_every, steps))
 
 
-def make_clips(config: RunConfig, store: EpisodeStore | Mixture, latents: Sequence[LatentCache] = ()) -> StagedClips:
+def make_clips(config: Experiment, store: EpisodeStore | Mixture, latents: Sequence[LatentCache] = ()) -> StagedClips:
     """Return the clips of every stage, in order: of frames, or of the latents of caches.
 
     Raises:

@@ -25,6 +25,7 @@ class Tokenizer(nn.Module, ABC):
     """Frames to latents and back."""
 
     stride: int = 1  # frames per latent
+    lossless: bool = False  # decoding and encoding again changes a latent by no more than a grey level
 
     @abstractmethod
     def encode(self, frames: UInt8[Tensor, "b frames h w 3"]) -> Latents:

@@ -31,6 +31,8 @@ class PixelTokenizer(Tokenizer):
     background.
     """
 
+    lossless = True
+
     def __init__(self, background: tuple[int, int, int] | None = None) -> None:
         super().__init__()
         self.background = background

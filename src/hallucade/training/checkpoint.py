@@ -26,6 +26,8 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
+from hallucade.methods.base import rank_states
+
 FORMAT = "hallucade-checkpoint"
 VERSION = 1
 MANIFEST = "manifest.json"
@@ -180,13 +182,18 @@ def load_tensors(module: nn.Module, tensors: Mapping[str, Tensor], where: str | 
 
     Args:
         module: where to.
-        tensors: one for each entry of ``module.state_dict()``.
+        tensors: one for each entry of ``module.state_dict()``; of a `RankState`, what it shall hold, which may be
+            nothing.
         where: what the message calls the source.
 
     Raises:
         CheckpointError: names or shapes differ; the message lists every one.
     """
-    wanted = {name: value for name, value in module.state_dict().items() if isinstance(value, Tensor)}
+    states = rank_states(module)
+    handed = {prefix: tensors_below(prefix, tensors) for prefix in states}
+    tensors = {name: value for name, value in tensors.items() if not name.startswith(tuple(states))}
+    named = module.state_dict().items()
+    wanted = {n: value for n, value in named if isinstance(value, Tensor) and not n.startswith(tuple(states))}
     faults = [f"missing {name}" for name in wanted if name not in tensors]
     faults += [f"unexpected {name}" for name in tensors if name not in wanted]
     faults += [
@@ -199,6 +206,13 @@ def load_tensors(module: nn.Module, tensors: Mapping[str, Tensor], where: str | 
     with torch.no_grad():
         for name, value in wanted.items():
             value.copy_(tensors[name])
+        for prefix, state in states.items():
+            state.take(handed[prefix])
+
+
+def tensors_below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return those whose names begin with `prefix`, by the rest of their names."""
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 
 def _pack(tensors: Mapping[str, Tensor]) -> bytes:

@@ -1,14 +1,15 @@
 """What a training changes, and how that becomes the tensors of a checkpoint and back."""
 
 import contextlib
-from collections.abc import Generator, Iterable, Mapping
+import warnings
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 
 from torch import Tensor
 
-from hallucade.methods.base import Method
-from hallucade.training.checkpoint import Checkpoint, load_tensors
+from hallucade.methods.base import Method, rank_states
+from hallucade.training.checkpoint import Checkpoint, load_tensors, tensors_below
 from hallucade.training.ema import EMA, EMAConfig
 from hallucade.training.optimizers import OptimizerConfig
 
@@ -62,31 +63,45 @@ class Learner:
 
     def weights(self) -> dict[str, Tensor]:
         """Return the method's tensors, averages in place of trained weights where there are averages."""
-        return {**self.method.state_dict(), **self._averages()}
+        own = tuple(rank_states(self.method))
+        shared = {name: value for name, value in self.method.state_dict().items() if not name.startswith(own)}
+        return {**shared, **self._averages()}
 
-    def training(self) -> dict[str, Tensor]:
-        """Return what only a resumed training needs: ``raw/name`` and ``optimizer/role/name/slot``."""
+    def rank_state(self) -> dict[str, Tensor]:
+        """Return the state of the method that only this rank has."""
+        states = rank_states(self.method).items()
+        return {prefix + name: value for prefix, state in states for name, value in state.tensors().items()}
+
+    def training(self, ranks: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+        """Return what only a resumed training needs: ``raw/name``, ``optimizer/role/name/slot``, ``rank/number/name``.
+
+        `ranks` holds the ``rank_state`` of each.
+        """
         state = self.method.state_dict()
         raw = {f"raw/{name}": state[name] for name in self._averages()}
-        return raw | {
+        momenta = {
             f"optimizer/{role}/{key}": value
             for role, optimizer in self.optimizers.items()
             for key, value in optimizer.state().items()
         }
+        own = {f"rank/{number}/{name}": value for number, rank in enumerate(ranks) for name, value in rank.items()}
+        return {**raw, **momenta, **own}
 
     def ema_updates(self) -> dict[str, int]:
         """Return how often the averages of each role moved."""
         return {role: ema.updates for role, ema in self.emas.items()}
 
-    def load(self, checkpoint: Checkpoint, where: Path) -> None:
-        """Take over what a checkpoint holds; averages start from the weights if it has none.
+    def load(self, checkpoint: Checkpoint, where: Path, rank: int = 0, world: int = 1) -> None:
+        """Take over what a checkpoint holds for this rank; averages start from the weights if it has none.
 
         Raises:
             CheckpointError: its tensors do not fit.
         """
-        load_tensors(self.method, checkpoint.weights | _below("raw/", checkpoint.training), where)
+        raw = tensors_below("raw/", checkpoint.training)
+        own = _rank_state(checkpoint, where, rank, world)
+        load_tensors(self.method, checkpoint.weights | raw | own, where)
         for role, optimizer in self.optimizers.items():
-            optimizer.load_state(_below(f"optimizer/{role}/", checkpoint.training))
+            optimizer.load_state(tensors_below(f"optimizer/{role}/", checkpoint.training))
         for role, ema in self.emas.items():
             ema.load(checkpoint.weights, checkpoint.state["ema_updates"][role])
 
@@ -97,5 +112,14 @@ class Learner:
         return {name: averages[id(value)] for name, value in state.items() if id(value) in averages}
 
 
-def _below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+def _rank_state(checkpoint: Checkpoint, where: Path, rank: int, world: int) -> dict[str, Tensor]:
+    """Return what a rank had begun, or nothing where there were not as many ranks as now."""
+    saved = tensors_below("rank/", checkpoint.training)
+    ranks = len({name.split("/")[0] for name in saved})
+    if ranks not in (0, world):
+        warnings.warn(
+            f"{where} holds sequences in progress of {ranks} rank(s) and there are {world}: all begin new ones",
+            stacklevel=2,
+        )
+        return {}
+    return tensors_below(f"{rank}/", saved)

@@ -1,7 +1,7 @@
 """The processes of one training: how they start, agree and wait. With one process nothing here costs anything."""
 
 import os
-from typing import cast
+from typing import Any, cast
 
 import torch
 from lightning_fabric import Fabric
@@ -43,6 +43,16 @@ def share_weights(fabric: Fabric, module: nn.Module) -> None:
     if fabric.world_size > 1:
         for value in module.state_dict().values():
             torch.distributed.broadcast(value, 0)  # pyright: ignore[reportUnknownMemberType]
+
+
+def gather(fabric: Fabric, tensors: dict[str, Tensor]) -> list[dict[str, Tensor]]:
+    """Return the tensors of every rank, in order and on the CPU; all of them call this, and rank 0 gets them."""
+    if fabric.world_size == 1:
+        return [tensors]
+    found: list[Any] | None = [None] * fabric.world_size if fabric.is_global_zero else None
+    mine = {name: value.detach().cpu() for name, value in tensors.items()}
+    torch.distributed.gather_object(mine, found)  # pyright: ignore[reportUnknownMemberType]
+    return found or []
 
 
 def wait(fabric: Fabric) -> None:

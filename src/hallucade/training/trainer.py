@@ -16,6 +16,7 @@ from typing import Any, Literal, Protocol, cast, runtime_checkable
 
 import torch
 from lightning_fabric import Fabric
+from torch import Tensor
 
 from hallucade.config import Config
 from hallucade.data.clips import Clip, ClipSource
@@ -324,14 +325,15 @@ class Trainer:
         if state.step == self._saved_step or (state.bad_in_a_row and not last):
             return
         state.rollbacks = 0
+        begun = ranks.gather(self.fabric, self.learner.rank_state())
         if self.fabric.is_global_zero:
-            self.run.checkpoints.save(self._checkpoint())
+            self.run.checkpoints.save(self._checkpoint(begun))
         self._saved_step = state.step
         ranks.wait(self.fabric)
 
-    def _checkpoint(self) -> Checkpoint:
+    def _checkpoint(self, begun: Sequence[dict[str, Tensor]]) -> Checkpoint:
         state = {"training": self.state.to_json(), "ema_updates": self.learner.ema_updates()}
-        weights, training = self.learner.weights(), self.learner.training()
+        weights, training = self.learner.weights(), self.learner.training(begun)
         return Checkpoint(self.state.step, weights, self._run_config, self._metadata, training, state)
 
     def _restore(self) -> None:
@@ -342,7 +344,7 @@ class Trainer:
             raise CheckpointError(f"{where} holds weights only and cannot be resumed; start a new run from it")
         if checkpoint.metadata.get("data") != self._metadata["data"]:
             warnings.warn(f"{where} was trained on other data; from here on the run differs from it", stacklevel=2)
-        self.learner.load(checkpoint, where)
+        self.learner.load(checkpoint, where, self.fabric.global_rank, self.fabric.world_size)
         self.state = TrainingState(**checkpoint.state["training"])
         self._saved_step = checkpoint.step
 
@@ -354,7 +356,9 @@ class Trainer:
         if state.step == self._saved_step or not self.fabric.is_global_zero:
             return
         try:
-            self.run.checkpoints.save(self._checkpoint())  # without waiting for ranks that may never come
+            self.run.checkpoints.save(
+                self._checkpoint([self.learner.rank_state()])
+            )  # without waiting for ranks that may never come
         except CheckpointError as failure:
             warnings.warn(str(failure), stacklevel=2)
 
