@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from hallucade.models.base import WorldModel
+from hallucade.recipes.additions import MODEL, with_base
 from hallucade.recipes.prompts import PROMPTS, load_prompts
 from hallucade.recipes.registry import RECIPES as RECIPES  # imports every config class that a run can name
 from hallucade.recipes.run_config import RunConfig
@@ -54,7 +55,32 @@ def load(
 
 
 def find_checkpoint(run: str | Path | None) -> tuple[Path, Checkpoint]:
-    """Return the folder that holds the prompts, and the newest whole checkpoint, weights only."""
+    """Return the folder that holds the prompts, and the newest whole checkpoint, weights only.
+
+    Low-rank additions are already in the weights, and the config says nothing of them.
+
+    Raises:
+        CheckpointError: it cannot be read, or the base of its additions is gone or another one.
+    """
+    folder, checkpoint = _newest(run)
+    if not _has_additions(checkpoint):
+        return folder, checkpoint
+    config = read_config(folder, checkpoint)
+    try:
+        _, base = find_checkpoint(config.networks[MODEL].run)
+        return folder, with_base(checkpoint, config, base)
+    except CheckpointError as error:
+        raise CheckpointError(
+            f"{folder} holds additions to the weights of another run ({error}); bring that back, and share such runs "
+            "by `hallucade export`, which adds them up"
+        ) from error
+
+
+def _has_additions(checkpoint: Checkpoint) -> bool:
+    return bool(checkpoint.config.get("lora", {}).get("rank"))
+
+
+def _newest(run: str | Path | None) -> tuple[Path, Checkpoint]:
     folder = BUNDLED / BUNDLED_RUN if run is None else Path(run)
     if not folder.is_dir():
         raise CheckpointError(f"{folder} does not exist; give a run folder, as `hallucade train` makes")

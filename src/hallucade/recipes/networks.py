@@ -1,24 +1,22 @@
 """The networks of a method: each taken out of the run that trained it, and checked against what it is to teach."""
 
 import copy
-import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from hallucade.methods.base import freeze
 from hallucade.models.base import WorldModel
+from hallucade.recipes.additions import MODEL, check_origin, fingerprint, own_weights
 from hallucade.recipes.load import find_checkpoint, read_config
 from hallucade.recipes.run_config import Origin, RunConfig, Source
 from hallucade.tokenizers.base import Tokenizer, TokenizerConfig
 from hallucade.training.checkpoint import CheckpointError, load_tensors
 
-MODEL, TEACHER, CRITIC = "model", "teacher", "critic"
-PREFIX = "model."  # of a run's own network among the weights of its checkpoint
+TEACHER, CRITIC = "teacher", "critic"
 
 
 @dataclass(frozen=True)
@@ -47,8 +45,8 @@ def read_network(run: Path) -> GivenNetwork:
     folder, checkpoint = find_checkpoint(run)
     config = read_config(folder, checkpoint)
     assert config.source is not None
-    weights = {n.removeprefix(PREFIX): w for n, w in checkpoint.weights.items() if n.startswith(PREFIX)}
-    origin = Origin(run=str(run), model=config.model, weights=_fingerprint(weights))
+    weights = own_weights(checkpoint)
+    origin = Origin(run=str(run), model=config.model, weights=fingerprint(weights))
     return GivenNetwork(origin, config.source, config.tokenizer, weights)
 
 
@@ -58,7 +56,8 @@ def given_networks(config: RunConfig, runs: Mapping[str, Path], old: RunConfig |
     Args:
         config: the run, its source known.
         runs: folders by role.
-        old: the run as it began, if it goes on: it needs its teacher alone, and finds it where it was.
+        old: the run as it began, if it goes on: it needs its teacher, and the bases of low-rank additions, and finds
+            them where they were.
 
     Raises:
         ValueError: a network is missing, is not asked for, belongs to another game or tokenizer, or is not the one that
@@ -68,10 +67,16 @@ def given_networks(config: RunConfig, runs: Mapping[str, Path], old: RunConfig |
     asked = () if config.method is None else config.method.networks
     if unknown := sorted(set(runs) - {MODEL, *asked}):
         raise ValueError(f"a {unknown[0]} is given, and {config.recipe} has no use for one; leave it out")
-    places = {TEACHER: Path(old.networks[TEACHER].run)} if old and TEACHER in old.networks else {}
-    places |= runs
+    needed = [TEACHER, *([MODEL, CRITIC] if config.lora.rank else [])]
+    began = {} if old is None else old.networks
+    places = {role: Path(began[role].run) for role in needed if role in began} | dict(runs)
     if TEACHER in asked and TEACHER not in places:
         raise ValueError(f"{config.recipe} learns from a teacher; name its run with --teacher")
+    if config.lora.rank and MODEL not in places:
+        raise ValueError(
+            f"lora.rank is {config.lora.rank}, and additions need weights that they are added to; name their run with "
+            "--start, or train all weights with --lora.rank 0"
+        )
     found: dict[str, GivenNetwork] = {}
     for role, place in places.items():
         try:
@@ -89,6 +94,7 @@ def build_networks(
 
     Raises:
         CheckpointError: the weights to start from do not fit the run's model.
+        ValueError: low-rank additions name layers that a network lacks.
     """
     source = config.source
     assert source is not None
@@ -103,7 +109,11 @@ def build_networks(
         networks[CRITIC] = fresh or copy.deepcopy(networks[TEACHER])
     if TEACHER in networks:
         freeze(networks[TEACHER])
-    return {MODEL: model, **networks}
+    networks = {MODEL: model, **networks}
+    if config.lora.rank:
+        for role in networks.keys() - {TEACHER}:
+            config.lora.adapt(networks[role])
+    return networks
 
 
 def _check(role: str, given: GivenNetwork, config: RunConfig, old: RunConfig | None) -> None:
@@ -118,21 +128,9 @@ def _check(role: str, given: GivenNetwork, config: RunConfig, old: RunConfig | N
     if not given.tokenizer.agrees(config.tokenizer):
         raise ValueError(f"{where} has another tokenizer than {config.recipe}; latents of two tokenizers do not mix")
     began = old.networks.get(role) if old else None
-    if began is not None and began.weights != given.origin.weights:
-        raise ValueError(
-            f"{where} has the weights {given.origin.weights} and the run began with {began.weights}; "
-            "give the same network, or begin another run"
-        )
+    if began is not None:
+        check_origin(replace(began, run=given.origin.run), given.origin.weights, f"the {role}")
 
 
 def _option(role: str) -> str:
     return "start" if role == MODEL else role
-
-
-def _fingerprint(weights: Mapping[str, Tensor]) -> str:
-    digest = hashlib.sha256()
-    for name in sorted(weights):
-        value = weights[name].detach().cpu().contiguous()
-        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-        digest.update(value.reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()[:16]
