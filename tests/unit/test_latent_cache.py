@@ -2,11 +2,13 @@
 
 import errno
 import itertools
+import shutil
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 pytest.importorskip("diffusers", reason="diffusers is not installed: pip install 'hallucade[pretrained]'")
 from samples.autoencoders import save_autoencoder
@@ -21,6 +23,8 @@ from hallucade.data.mixture import Mixture
 from hallucade.data.recorder import RecordingConfig, record
 from hallucade.data.store import EpisodeStore
 from hallucade.data.verified import DamageError
+from hallucade.recipes.latents import open_caches
+from hallucade.tokenizers.autoencoder_folder import WEIGHTS
 from hallucade.tokenizers.pretrained import PretrainedTokenizerConfig
 from hallucade.tokenizers.tokenize import tokenize
 
@@ -155,6 +159,30 @@ def test_latents_beyond_float16_are_refused(store, tmp_path):
     loud = PretrainedTokenizerConfig(path=str(save_autoencoder(tmp_path / "loud", "AutoencoderKL", scaling_factor=3e5)))
     with pytest.raises(ValueError, match="up to inf of their size away from float32"):
         tokenize(store, tmp_path / "cache", loud)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+def test_weights_that_are_no_numbers_are_called_damaged(desk, store, tmp_path, dtype):
+    broken = shutil.copytree(desk / "AutoencoderKL", tmp_path / "broken") / WEIGHTS
+    save_file({name: value * float("nan") for name, value in load_file(broken).items()}, broken)
+    with pytest.raises(ValueError, match="weights are damaged: copy or download them again"):
+        tokenize(store, tmp_path / "out", PretrainedTokenizerConfig(path=str(broken.parent)), dtype=dtype)
+
+
+@pytest.mark.parametrize("device", ["nonsense", "meta", "cuda:99"])
+def test_a_device_that_is_not_there_is_refused_before_anything_is_written(desk, store, tmp_path, device):
+    with pytest.raises(ValueError, match=f"device is '{device}', which cannot be used here"):
+        tokenize(store, tmp_path / "out", kl(desk), device=device)
+    assert not (tmp_path / "out").exists()
+
+
+def test_caches_are_named_or_left_out(desk, tmp_path):
+    both = shutil.copytree(desk / "whole", tmp_path / "a,b")  # a folder may have a comma in its name
+    assert [cache.path for cache in open_caches(str(both))] == [both]
+    assert open_caches(None) == ()
+    for text in ("", ",", f"{both},"):
+        with pytest.raises(ValueError, match="name a cache for each store"):
+            open_caches(text)
 
 
 def test_a_cache_of_another_store_or_not_finished_is_refused(desk, store, tmp_path):

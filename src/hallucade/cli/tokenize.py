@@ -1,5 +1,6 @@
 """Command: tokenize."""
 
+import shlex
 from pathlib import Path
 
 from tyro.conf import Positional
@@ -61,7 +62,7 @@ def tokenize(
     shape = "x".join(map(str, cache.latent_shape))
     say(f"{cache.total_frames:,} latents of {shape} in {dtype}, {_size(cache.path)}: {out}")
     say(f"relative error against float32: {cache.manifest.relative_error:.1e}, of the worst frame of a sample")
-    say(f"next: hallucade train RECIPE --store {store} --latents {out}")
+    say(f"next: hallucade train RECIPE --store {shlex.quote(str(store))} --latents {shlex.quote(str(out))}")
 
 
 def _size(cache: Path) -> str:

@@ -18,8 +18,16 @@ def open_caches(text: str | None) -> tuple[LatentCache, ...]:
 
     Raises:
         StoreError: a cache cannot be read.
+        ValueError: a cache has no name.
     """
-    return tuple(LatentCache(path.strip()) for path in text.split(",")) if text else ()
+    if text is None:
+        return ()
+    names = [text] if Path(text).is_dir() else [name.strip() for name in text.split(",")]
+    if not text or not all(names):  # a shell's variable that is not set would train on frames, unseen
+        raise ValueError(
+            f"--latents is {text!r}; name a cache for each store, as in a_latents,b_latents, or leave it out"
+        )
+    return tuple(map(LatentCache, names))
 
 
 def tokenizer_of(cache: LatentCache) -> PretrainedTokenizerConfig:

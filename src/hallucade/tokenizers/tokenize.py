@@ -22,6 +22,7 @@ from hallucade.data.executors import AnyExecutor, Refused, serial
 from hallucade.data.latent_cache import LATENTS, LatentCache, LatentManifest, LatentType
 from hallucade.data.manifest import MANIFEST, StoreColumn, StoreError
 from hallucade.data.store import EpisodeStore
+from hallucade.tokenizers.autoencoder_folder import AutoencoderError
 from hallucade.tokenizers.base import Tokenizer
 from hallucade.tokenizers.pretrained import PretrainedTokenizerConfig
 
@@ -61,12 +62,13 @@ def tokenize(
     Raises:
         AutoencoderError: the tokenizer cannot be used.
         StoreError: a frame is damaged, the folder is not empty or holds something else, or the disk is full.
-        ValueError: the store is empty, its frames do not suit the tokenizer, or the precision does not suffice.
+        ValueError: the store is empty, its frames do not suit the tokenizer, the precision does not suffice, or the
+            device cannot be used.
     """
-    path, pinned = Path(path), tokenizer.pinned()
+    path, pinned, device = Path(path), tokenizer.pinned(), usable_device(device)
     if len(store) == 0:
         raise StoreError(store.path, "the store has no episode yet", "record or import play first")
-    about = _manifest(store, pinned, dtype, torch.device(device), command)
+    about = _manifest(store, pinned, dtype, device, command)
     if (path / MANIFEST).exists():
         if not resume:
             raise StoreError(path, "the folder is not empty", "choose another one, or go on with it: --resume")
@@ -80,6 +82,23 @@ def tokenize(
         encode = Encoder(store.path.resolve(), pinned.kept_in(path.resolve()), dtype, str(device))
         _fill(writer, store, executor(encode, range(len(writer), len(store))), progress)
     return LatentCache(path)
+
+
+def usable_device(name: torch.device | str) -> torch.device:
+    """Return a device that can compute here.
+
+    Raises:
+        ValueError: torch does not know it, or this machine has none.
+    """
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device).cpu()
+    except (RuntimeError, AssertionError) as error:  # torch built without CUDA asserts
+        reason = str(error).split("\n")[0]
+        raise ValueError(
+            f"device is {str(name)!r}, which cannot be used here ({reason}); use cpu, or leave it out"
+        ) from None
+    return device
 
 
 def _fill(
@@ -166,14 +185,18 @@ class Encoder:
                 parts = [self._encode(index, start) for start in range(0, self._frames(index), self.tokenizer.chunk)]
             latents = np.ascontiguousarray(np.concatenate(parts))
             if not np.isfinite(latents).all():
-                remedy = "write another cache with --precision fp32 --dtype float32"
-                return Refused(str(index), str(self.store), f"a latent of episode {index} overflows", remedy)
+                return Refused(str(index), str(self.store), f"a latent of episode {index} overflows", self._remedy())
             return latents
         except StoreError as error:  # which does not survive the way between processes
             return Refused(str(index), str(error.path), error.what, error.remedy)
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in ("store", "tokenizer", "dtype", "device")}
+
+    def _remedy(self) -> str:
+        if (self.tokenizer.precision, self.dtype) == ("fp32", "float32"):
+            return "the autoencoder's weights are damaged: copy or download them again"
+        return "write another cache with --precision fp32 --dtype float32"
 
     def _frames(self, index: int) -> int:
         return self.opened.episodes[index].frames
@@ -217,6 +240,9 @@ def precision_error(
         with one_thread():
             true = exact.encode(frames)
             found = true if quick is exact else quick.encode(frames)
+        if not torch.isfinite(true).all():
+            what = f"{tokenizer.path} makes latents that are no finite numbers, in float32 too"
+            raise AutoencoderError(f"{what}; its weights are damaged: copy or download them again")
         kept = torch.from_numpy(_stored(found[0], dtype)).float()
         worst = max(worst, _relative(true[0].cpu(), kept))
     return worst
