@@ -6,7 +6,7 @@ difference of their predictions of x0 is the gradient of the divergence between 
 Source: Yin et al. 2024, DMD2, arXiv:2405.14867; SiD: Zhou et al. 2024, arXiv:2404.04057, as used by self-forcing.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
@@ -16,7 +16,7 @@ from torch import Tensor
 from hallucade.config import Config
 from hallucade.diffusion.schedules import NoiseSchedule, check_shift, expand, shift_levels
 from hallucade.diffusion.targets import loss_scale
-from hallucade.models.base import DiffusionModel
+from hallucade.models.base import DiffusionModel, LatentClip
 from hallucade.shapes import Actions, Latents, Scalar
 
 Context = Literal["clean", "noised"]
@@ -53,12 +53,14 @@ class Scored:
     """A clip that a student drew, or drew part of.
 
     `graded` says which latents are the student's: the others are given, teacher and critic see them, and they get no
-    gradient.
+    gradient. With `past`, a recorded clip, the latents are drawn for its last ones, each block after what really came
+    before it, and are scored so too.
     """
 
     latents: Latents
     actions: Actions
     graded: Bool[Tensor, "b t"]
+    past: LatentClip | None = None
 
 
 def distribution_matching_loss(
@@ -91,7 +93,7 @@ def critic_loss(
     critic: DiffusionModel[Any], clip: Scored, config: DistributionMatchingConfig, generator: torch.Generator
 ) -> Scalar:
     """Return the flow-matching loss of the critic, the squared error in eps - x0; no gradient reaches the latents."""
-    drawn = Scored(clip.latents.detach(), clip.actions, clip.graded)
+    drawn = replace(clip, latents=clip.latents.detach())
     noisy, levels = _noised(critic.schedule, drawn, config, generator)
     error = (predict_clip(critic, drawn, noisy, levels, config.context) - drawn.latents).square()
     return masked_mean(error * expand(loss_scale("flow", levels, critic.schedule), error), drawn.graded)
@@ -108,7 +110,7 @@ def predict_clip(
     """Predict x0 of a noised clip, all graded latents at one level.
 
     A model with a fixed context (`lead`) is asked for each latent after the clip's own earlier ones, which are given:
-    its first `lead` latents come back as they are.
+    its first `lead` latents come back as they are. Where the clip has a real past, every model is asked after that.
 
     Args:
         model: teacher or critic.
@@ -118,9 +120,11 @@ def predict_clip(
         context: whether latents that are not graded are given clean, or as noisy as the others.
         dropped: whether the model is asked for "no action", for guidance.
     """
+    everywhere = levels[:, None].expand(clip.graded.shape)
+    if clip.past is not None:
+        return model.teacher_forced(clip.past, noisy, everywhere, _dropped(clip.actions, dropped))
     if model.lead:
         return _predict_each(model, clip, noisy, levels, dropped)
-    everywhere = levels[:, None].expand(clip.graded.shape)
     if context == "noised":
         return model(noisy, everywhere, clip.actions, _dropped(clip.actions, dropped))
     seen = torch.where(expand(clip.graded, noisy), noisy, clip.latents)

@@ -99,6 +99,7 @@ class DiffusionModel(WorldModel[State]):
     latent_shape: tuple[int, ...]
     lead: int = 0
     given: int = 0
+    causal: bool = True  # predicts each block from those before it; False: from all of a clip at once, without a memory
     context_level: float = 0.0  # noise level that the model is told for latents that are given
 
     def told(self, context_level: float) -> "DiffusionModel[State]":

@@ -99,6 +99,7 @@ class DiffusionTransformer(FrameTransformer, DiffusionModel[TransformerMemory]):
         self.context_level = config.context_level
         self.block, self.context = config.block, config.window
         self.given = 0 if config.image_condition == "none" else 1
+        self.causal = config.attention == "causal"
         self.embed_level = config.level.build(config.width)
         self.tells_step = config.tells_step
         self.embed_step = config.level.build(config.width) if config.tells_step else None

@@ -65,14 +65,15 @@ class FewStepSampler:
             noisy = normal((action.shape[0], model.block, *model.latent_shape), generators, action.device)
             for index in range(step):
                 x0 = model.denoise(state, action, noisy, self._level(index, noisy))
-                noisy = self._renoised(model, x0, noisy, index, generators)
+                noisy = self.renoised(model, x0, noisy, index, generators)
         if torch.is_grad_enabled():
             torch.clear_autocast_cache()  # torch 2.10 keeps casts of weights that were made without gradients
         return model.denoise(state, action, noisy, self._level(step, noisy))
 
-    def _renoised(
+    def renoised(
         self, model: DiffusionModel[Any], x0: Tensor, noisy: Tensor, index: int, generators: Generators
     ) -> Tensor:
+        """Return what the step after number `index` starts from, where that step predicted `x0` from `noisy`."""
         after = self._level(index + 1, noisy)
         if self.config.renoise == "fresh":
             return model.schedule.mix(x0, normal(x0.shape, generators, x0.device), after)
