@@ -25,7 +25,7 @@ from hallucade.recipes.pong import pong_micro
 from hallucade.recipes.train import train
 from hallucade.rollout import Session
 from hallucade.tokenizers.autoencoder_folder import WEIGHTS, AutoencoderError
-from hallucade.tokenizers.pretrained import PretrainedTokenizer, PretrainedTokenizerConfig
+from hallucade.tokenizers.pretrained import PretrainedAutoencoder, PretrainedTokenizerConfig
 from hallucade.training.curriculum import Stage
 
 NANOWM = NanoWMSizes(
@@ -66,7 +66,7 @@ def desk(tmp_path_factory):
 @pytest.fixture
 def trained(desk, tmp_path, monkeypatch):
     """A run of five steps on the cache, none of which encoded a frame."""
-    monkeypatch.setattr(PretrainedTokenizer, "encode", None)
+    monkeypatch.setattr(PretrainedAutoencoder, "encode", None)
     cache = LatentCache(desk / "cache")
     train(recipe(), EpisodeStore(desk / "store"), tmp_path / "run", latents=[cache], progress=False)
     monkeypatch.undo()
@@ -138,7 +138,7 @@ def test_a_cache_of_another_autoencoder_is_one_line(desk, capsys):
 def test_an_ablation_on_latents_encodes_nothing_in_training(desk, tmp_path, capsys, monkeypatch):
     lines = ("import test_latent_training", "def small():", "    return test_latent_training.recipe()")
     (tmp_path / "small.py").write_text("\n".join(lines))
-    monkeypatch.setattr(PretrainedTokenizer, "encode", None)
+    monkeypatch.setattr(PretrainedAutoencoder, "encode", None)
     monkeypatch.setattr(runs, "_judged", lambda *_: {"clips/psnr@1": 1.0})
     arguments = ["ablate", f"{tmp_path / 'small.py'}:small", "--store", str(desk / "store"), "--out", str(tmp_path)]
     arguments += ["--seeds", "1", "--vary", "model.context=2,3"]

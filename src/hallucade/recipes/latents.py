@@ -6,8 +6,7 @@ from pathlib import Path
 
 from hallucade.data.latent_cache import LatentCache
 from hallucade.recipes.run_config import RunConfig
-from hallucade.tokenizers.autoencoder_folder import AutoencoderError
-from hallucade.tokenizers.base import TokenizerConfig
+from hallucade.tokenizers.base import TokenizerConfig, TokenizerError
 from hallucade.tokenizers.pixel import PixelTokenizerConfig
 from hallucade.tokenizers.pretrained import PretrainedTokenizerConfig
 from hallucade.training.trainer import Trainer
@@ -64,11 +63,11 @@ def with_given_weights(config: RunConfig, run_folder: Path) -> RunConfig:
     A run that goes on takes its own copy where the original is gone.
 
     Raises:
-        AutoencoderError: there are no such weights.
+        TokenizerError: there are no such weights.
     """
     try:
         return replace(config, tokenizer=config.tokenizer.pinned())
-    except AutoencoderError:
+    except TokenizerError:
         kept = config.tokenizer.kept_in(run_folder)
         if kept is config.tokenizer:
             raise

@@ -23,6 +23,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from hallucade.config import Config
+from hallucade.tokenizers.base import TokenizerError
 
 CONFIG = "config.json"
 WEIGHTS = "diffusion_pytorch_model.safetensors"
@@ -30,7 +31,7 @@ CONFIG_LIMIT = 1 << 20  # bytes; a longer one is not an autoencoder's
 _HUB = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(?:/(?P<folder>[\w./-]+))?(?:@(?P<revision>[\w./-]+))?")
 
 
-class AutoencoderError(ValueError):
+class AutoencoderError(TokenizerError):
     """A pretrained autoencoder cannot be used; the message says which, why and what to do."""
 
 

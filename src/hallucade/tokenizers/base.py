@@ -10,6 +10,10 @@ from hallucade.config import Config
 from hallucade.shapes import Latents
 
 
+class TokenizerError(ValueError):
+    """A tokenizer that is given cannot be used; the message says which, why and what to do."""
+
+
 class StreamDecoder:
     """Decode a live stream of latent blocks; stateless here, video tokenizers keep their temporal context."""
 
@@ -25,6 +29,7 @@ class Tokenizer(nn.Module, ABC):
     """Frames to latents and back."""
 
     stride: int = 1  # frames per latent
+    codes: int | None = None  # how many there are; None: latents are float channels
     lossless: bool = False  # decoding and encoding again changes a latent by no more than a grey level
 
     @abstractmethod

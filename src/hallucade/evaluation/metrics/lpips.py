@@ -63,7 +63,14 @@ class Lpips(nn.Module):
         """
         self.check_size(*frames.shape[1:3])
         pairs = zip(torch.split(frames, PICTURES), torch.split(truth, PICTURES), strict=True)
-        return torch.cat([self._distance(a, b).cpu() for a, b in pairs])
+        return torch.cat([self.of_pixels(self._pixels(a), self._pixels(b)).cpu() for a, b in pairs])
+
+    def of_pixels(self, a: Float[Tensor, "n 3 h w"], b: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n"]:
+        """Return the distance of channels from -1 to 1, with gradients: for training."""
+        total = torch.zeros(len(a), device=a.device)
+        for head, x, y in zip(self.heads, self._layers(a), self._layers(b), strict=True):
+            total = total + torch.einsum("nchw,c->nhw", (_unit(x) - _unit(y)).square(), head).mean((1, 2))
+        return total
 
     def check_size(self, height: int, width: int) -> None:
         """Raise ValueError where pictures are too small for the network."""
@@ -71,17 +78,13 @@ class Lpips(nn.Module):
             needs = " and with ".join(f"{name} {side}" for name, side in LEAST.items())
             raise ValueError(f"pictures are {height}x{width} pixels; LPIPS needs sides of, with {needs} or more")
 
-    def _distance(self, a: UInt8[Tensor, "n h w 3"], b: UInt8[Tensor, "n h w 3"]) -> Float[Tensor, "n"]:
-        total = torch.zeros(len(a), device=self.heads[0].device)
-        for head, x, y in zip(self.heads, self._layers(a), self._layers(b), strict=True):
-            total = total + torch.einsum("nchw,c->nhw", (_unit(x) - _unit(y)).square(), head).mean((1, 2))
-        return total
+    def _pixels(self, pictures: UInt8[Tensor, "n h w 3"]) -> Float[Tensor, "n 3 h w"]:
+        return pictures.to(self.heads[0].device).movedim(-1, 1).float() / 127.5 - 1
 
-    def _layers(self, pictures: UInt8[Tensor, "n h w 3"]) -> list[Tensor]:
+    def _layers(self, pixels: Float[Tensor, "n 3 h w"]) -> list[Tensor]:
         """Return the five layers of features that are compared, `n c y x` each."""
-        device = self.heads[0].device
-        shift, scale = (torch.tensor(v, device=device)[:, None, None] for v in (SHIFT, SCALE))
-        x, found = (pictures.to(device).movedim(-1, 1).float() / 127.5 - 1 - shift) / scale, list[Tensor]()
+        shift, scale = (torch.tensor(v, device=pixels.device)[:, None, None] for v in (SHIFT, SCALE))
+        x, found = (pixels - shift) / scale, list[Tensor]()
         for i, layer in enumerate(self.features):
             x = layer(x)
             if i in LAYERS[self.backbone]:

@@ -1,0 +1,1 @@
+"""What stands between an encoder and a decoder: codes of several kinds, or a small Gaussian."""
