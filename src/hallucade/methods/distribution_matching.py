@@ -112,6 +112,9 @@ def predict_clip(
     A model with a fixed context (`lead`) is asked for each latent after the clip's own earlier ones, which are given:
     its first `lead` latents come back as they are. Where the clip has a real past, every model is asked after that.
 
+    What a model is conditioned on (`given`) is the clip's own first picture, always clean: a window from the middle of
+    a game has another one than the game.
+
     Args:
         model: teacher or critic.
         clip: what was noised.
@@ -125,10 +128,9 @@ def predict_clip(
         return model.teacher_forced(clip.past, noisy, everywhere, _dropped(clip.actions, dropped))
     if model.lead:
         return _predict_each(model, clip, noisy, levels, dropped)
-    if context == "noised":
-        return model(noisy, everywhere, clip.actions, _dropped(clip.actions, dropped))
-    seen = torch.where(expand(clip.graded, noisy), noisy, clip.latents)
-    return model.restore(seen, everywhere * clip.graded, clip.actions, _dropped(clip.actions, dropped))
+    clean = ~clip.graded if context == "clean" else torch.arange(noisy.shape[1], device=noisy.device) < model.given
+    seen = torch.where(expand(clean.expand(clip.graded.shape), noisy), clip.latents, noisy)
+    return model.restore(seen, everywhere * ~clean, clip.actions, _dropped(clip.actions, dropped))
 
 
 def masked_mean(values: Float[Tensor, "b t *latent"], graded: Bool[Tensor, "b t"]) -> Scalar:

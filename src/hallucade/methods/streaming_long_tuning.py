@@ -23,7 +23,6 @@ from hallucade.methods.base import diffusion_roles
 from hallucade.methods.distribution_matching import Scored
 from hallucade.methods.self_forcing import SelfForcing, SelfForcingConfig
 from hallucade.methods.streaming_schedule import (
-    Chunk,
     ChunkWalk,
     StreamingPhase,
     check_phase_lock,
@@ -43,7 +42,9 @@ from hallucade.tokenizers.base import Tokenizer
 class StreamingLongTuningConfig(SelfForcingConfig):
     """How long sequences are, how they are cut into chunks, and which chunks the student learns from.
 
-    `first_graded` counts the blocks of each chunk.
+    `first_graded` counts the blocks of each chunk. With `recache_every` a student reads its last latents again, as many
+    as it looks back over, as if its game had begun there: with its present weights, and with the first of them for an
+    image condition and for sinks.
     """
 
     schedule: str = (
@@ -54,6 +55,7 @@ class StreamingLongTuningConfig(SelfForcingConfig):
     overlap: int = 8  # latents of a chunk that were drawn before, or more where fewer are left to draw
     min_new: int | None = None  # fewest new latents of a chunk, if their number is to be random
     anchor: int = 1  # first latents of an overlap decoded and encoded again; no lossless tokenizer needs it
+    recache_every: int | None = None  # latents after which the memory is begun anew, from the last ones; see below
     train_first_chunk: bool = True  # False draws a sequence's first chunk without a loss, and goes on to the next
     student_turns: Literal["regular", "random"] = "regular"  # of every `student_every` steps the first, or any one
 
@@ -63,6 +65,8 @@ class StreamingLongTuningConfig(SelfForcingConfig):
             raise ValueError(f"schedule is {self.schedule!r}, and phases are given too; leave one of them out")
         if self.anchor < 0:
             raise ValueError(f"anchor is {self.anchor}; use 0 to score overlaps as they were drawn, or more")
+        if self.recache_every is not None and self.recache_every < 1:
+            raise ValueError(f"recache_every is {self.recache_every} latents; use 1 or more, or None for never")
         for number in range(len(self.all_phases())):
             self.walk(number, self.all_phases()[number].horizon or self.chunk, block=1)
 
@@ -197,6 +201,7 @@ class StreamingLongTuning(SelfForcing):
         if sequence.position == 0 and not self.streaming.train_first_chunk and walk.lengths(0)[-1] < walk.horizon:
             with torch.no_grad():
                 sequence, _ = self._advanced(sequence, walk, step, generator)
+        sequence = self._recached(sequence)
         again = self.model.fork(sequence.memory) if self.config.critic_fresh_rollout else None
         ahead, scored = self._advanced(sequence, walk, step, generator)
         self.state.put(batch.part, ahead)
@@ -250,8 +255,21 @@ class StreamingLongTuning(SelfForcing):
         actions = [self._leading_to(sequence, i, i + block) for i in range(first, prompt + chunk.end, block)]
         drawn, memory = self._roll(sequence.memory, actions, step, generator)
         between = self._leading_to(sequence, first - chunk.overlap + 1, prompt + chunk.end)
-        scored = self._scored(self._shown(sequence, chunk), drawn, between)
-        return sequence.after(torch.cat(drawn, 1), memory, kept=max(walk.chunk, prompt)), scored
+        scored = self._scored(self._as_begun(sequence, sequence.recent.shape[1] - chunk.overlap), drawn, between)
+        looked_back = 0 if self.streaming.recache_every is None else self.model.context
+        return sequence.after(torch.cat(drawn, 1), memory, kept=max(walk.chunk, prompt, looked_back)), scored
+
+    @torch.no_grad()
+    def _recached(self, sequence: StreamedSequence) -> StreamedSequence:
+        """Begin the memory anew where it is due; the sequence goes on."""
+        every, end = self.streaming.recache_every, self.config.prompt + sequence.position
+        if every is None or sequence.position - sequence.read < every:
+            return sequence
+        count = min(max(self.model.context, self.config.prompt), sequence.recent.shape[1])
+        count -= count % self.model.grain
+        latents = self._as_begun(sequence, sequence.recent.shape[1] - count)
+        memory = self.model.prefill(LatentClip(latents, self._leading_to(sequence, end - count + 1, end)))
+        return replace(sequence, memory=memory, read=sequence.position)
 
     def _leading_to(self, sequence: StreamedSequence, first: int, last: int) -> Actions:
         """Return the actions that lead to latents from number `first` on, before `last`; the prompt's first is 0."""
@@ -259,12 +277,16 @@ class StreamingLongTuning(SelfForcing):
         return sequence.actions[:, (first - 1) * stride : (last - 1) * stride]
 
     @torch.no_grad()
-    def _shown(self, sequence: StreamedSequence, chunk: Chunk) -> Latents:
-        """Return the overlap of a chunk, its first latents as a game that began with them would have them."""
-        recent, anchors = sequence.recent, min(self.streaming.anchor, chunk.overlap)
-        first = recent.shape[1] - chunk.overlap
-        is_real = chunk.overlap > chunk.start  # the window starts in the prompt
-        if self.tokenizer.lossless or is_real or not anchors:
+    def _as_begun(self, sequence: StreamedSequence, first: int) -> Latents:
+        """Return the recent latents from number `first` on, as a game that began there would have them.
+
+        The first ones, `anchor` of them, are decoded and encoded again: a tokenizer may see a picture on its own
+        otherwise than as the continuation of a film.
+        """
+        recent, stride = sequence.recent, self.tokenizer.stride
+        count = min(self.streaming.anchor, recent.shape[1] - first)
+        is_real = sequence.position < recent.shape[1] - first  # it starts in the prompt
+        if self.tokenizer.lossless or is_real or not count:
             return recent[:, first:]
-        frames = self.tokenizer.decode(recent[:, : first + anchors])[:, -anchors * self.tokenizer.stride :]
-        return torch.cat([self.tokenizer.encode(frames).to(recent.dtype), recent[:, first + anchors :]], 1)
+        frames = self.tokenizer.decode(recent[:, : first + count])[:, -count * stride :]
+        return torch.cat([self.tokenizer.encode(frames).to(recent.dtype), recent[:, first + count :]], 1)

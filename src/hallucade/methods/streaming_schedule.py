@@ -195,7 +195,7 @@ def check_phase_lock(student_every: int, walk: ChunkWalk, untrained: int = 0) ->
     more = next(n for n in range(count + 1, 2 * count + 2) if math.gcd(student_every, n) == 1)
     longer = walk.horizon + (more - count) * (walk.chunk - walk.overlap)
     raise ValueError(
-        f"the student learns at every {student_every}th step and a sequence of {walk.horizon} latents takes {count} "
+        f"the student learns at one of {student_every} steps and a sequence of {walk.horizon} latents takes {count} "
         f"steps, so that it would learn from {count // math.gcd(student_every, count)} of {count} places only; use a "
         f"horizon of {longer}, another student_every, or student_turns='random'"
     )

@@ -21,6 +21,7 @@ class StreamedSequence:
     phase: int  # number of the phase that it was begun in
     horizon: int  # latents after the prompt
     position: int = 0  # how many of these are drawn
+    read: int = 0  # how many were when the memory was last read from latents
 
     def after(self, drawn: Latents, memory: Any, kept: int) -> "StreamedSequence":
         """Return the sequence with more latents drawn; the last `kept` stay known."""
