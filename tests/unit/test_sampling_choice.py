@@ -178,3 +178,24 @@ def counter():
             return state
 
     return Counter()
+
+
+@pytest.mark.parametrize(
+    ("own", "choice", "message"),
+    [
+        (FLOW, {"weaker_history_level": 0.5}, "no history guidance moves away from it; add --history-guidance 1.5"),
+        (FLOW, {"weaker_history_level": 0.5, "history_guidance": 1.0}, "no history guidance moves away from it"),
+        (FLOW, {"limit": float("nan")}, "limit is nan; it is positive"),
+        (FLOW, {"shift": float("nan")}, "shift is nan; it must be positive and finite"),
+        (DDIM, {"shift": float("inf")}, "shift is inf; it must be positive and finite"),
+        (DDIM, {"sampling_steps": 10**9}, "sampling steps is 1000000000; use 10000 or fewer"),
+    ],
+)
+def test_settings_without_effect_or_sense_are_refused(own, choice, message):
+    with pytest.raises(ValueError, match=message):
+        SamplingChoice(**choice).of(own)
+
+
+def test_a_weaker_history_is_for_guidance_that_the_run_has():
+    guided = replace(GUIDED, history=1.5)
+    assert SamplingChoice(weaker_history_level=0.5).of(guided) == replace(guided, weaker_history_level=0.5)

@@ -30,12 +30,13 @@ class Command:
         return getattr(import_module(f"hallucade.cli.{self.module}"), self.function)
 
     def __call__(self, name: str, arguments: Sequence[str]) -> None:
-        if self.parses:
-            self.run(arguments)
-        else:
-            from hallucade.cli.parse import parse
+        from hallucade.cli.parse import NUMBERS, parse
 
-            parse(self.run, name, arguments)
+        with NUMBERS:
+            if self.parses:
+                self.run(arguments)
+            else:
+                parse(self.run, name, arguments)
 
 
 COMMANDS = {

@@ -236,5 +236,5 @@ def check_shift(shift: float) -> None:
     Raises:
         ValueError: names the value.
     """
-    if shift <= 0:
-        raise ValueError(f"shift is {shift}; it must be positive (1 is the identity)")
+    if not 0 < shift < math.inf:
+        raise ValueError(f"shift is {shift}; it must be positive and finite (1 is the identity)")

@@ -12,6 +12,7 @@ from hallucade.models.base import DiffusionModel, WorldModel
 from hallucade.shapes import Action, Latent
 
 Model = TypeVar("Model", contravariant=True)
+MOST_STEPS = 10_000  # ten times as many as training numbers levels
 Generators = Sequence[torch.Generator]  # one a row of the batch, so that batch size never changes a frame
 
 
@@ -54,13 +55,15 @@ def sampling_levels(steps: int, shift: float = 1.0) -> list[float]:
 
 
 def check_steps(steps: int) -> None:
-    """Refuse a number of steps below one.
+    """Refuse a number of steps below one, or beyond what any schedule tells apart.
 
     Raises:
         ValueError: names the value.
     """
     if steps < 1:
         raise ValueError(f"sampling steps is {steps}; use 1 or more")
+    if steps > MOST_STEPS:
+        raise ValueError(f"sampling steps is {steps}; use {MOST_STEPS} or fewer, which no dream can tell from more")
 
 
 def seeded(seed: int, count: int) -> list[torch.Generator]:

@@ -42,6 +42,7 @@ class SamplingChoice(Config):
         """
         if self == SamplingChoice():
             return own
+        self._check_weaker(own)
         guidance = own if isinstance(own, GuidedSamplerConfig) else GuidedSamplerConfig(sampler=own)
         inner = guidance.sampler
         if isinstance(inner, FlowSamplerConfig) and inner.guidance != 1:  # guidance over guidance multiplies
@@ -58,6 +59,15 @@ class SamplingChoice(Config):
         plain = GuidedSamplerConfig(sampler=drawn)
         guided = dataclasses.replace(guidance, sampler=drawn, **_given(chosen))
         return drawn if guided == plain else guided
+
+    def _check_weaker(self, own: SamplerConfig) -> None:
+        before = own.history if isinstance(own, GuidedSamplerConfig) else 1.0
+        scale = before if self.history_guidance is None else self.history_guidance
+        if self.weaker_history_level is not None and scale == 1:
+            raise ValueError(
+                f"weaker history level is {self.weaker_history_level:g}, and no history guidance moves away from it; "
+                "add --history-guidance 1.5, or leave it out"
+            )
 
     def _scheduled(self, own: SamplerConfig) -> SamplerConfig:
         """Return the sampler of blocks, or of clips if they are asked for or the run's own."""

@@ -31,7 +31,7 @@ class GuidedSamplerConfig(SamplerConfig):
                 f"weaker_history_level is {self.weaker_history_level}, no noisier than the history itself; raise it, "
                 "or set history to 1 for no guidance"
             )
-        if self.limit is not None and self.limit <= 0:
+        if self.limit is not None and not self.limit > 0:
             raise ValueError(f"limit is {self.limit}; it is positive, 1 for pixels, or None for none")
 
     def build(self) -> Sampler[Any]:
