@@ -16,7 +16,7 @@ import re
 import shutil
 import uuid
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -27,6 +27,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from hallucade.methods.base import rank_states
+from hallucade.training.tensor_file import file_parts
 
 FORMAT = "hallucade-checkpoint"
 VERSION = 1
@@ -35,6 +36,7 @@ LATEST = "latest"
 MANIFEST_LIMIT = 1 << 20  # bytes; a longer one is not ours
 CHUNK = 1 << 22  # bytes a write
 REMEDY = "restore it from a copy"
+Content = bytes | Iterable[bytes | memoryview]  # of a file, at once or part by part
 
 
 class CheckpointError(ValueError):
@@ -52,11 +54,11 @@ class Checkpoint:
     training: dict[str, Tensor] = field(default_factory=dict[str, Tensor])
     state: dict[str, Any] = field(default_factory=dict[str, Any])  # the trainer's counters; empty: cannot resume
 
-    def files(self) -> Iterator[tuple[str, bytes]]:
-        """Yield file names and contents; tensors are copied to the CPU one file at a time."""
-        yield "weights.safetensors", _pack(self.weights)
+    def files(self) -> Iterator[tuple[str, Content]]:
+        """Yield file names and contents; tensors are copied to the CPU one at a time."""
+        yield "weights.safetensors", file_parts(self.weights)
         if self.state:
-            yield "training.safetensors", _pack(self.training)
+            yield "training.safetensors", file_parts(self.training)
             yield "state.json", _json(self.state)
         yield "config.json", _json(self.config)
         yield "metadata.json", _json(self.metadata)
@@ -215,23 +217,22 @@ def tensors_below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tenso
     return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 
-def _pack(tensors: Mapping[str, Tensor]) -> bytes:
-    # cloned: safetensors refuses tensors that share memory, as tied weights do
-    return safetensors.torch.save({k: v.detach().cpu().clone().contiguous() for k, v in tensors.items()})
-
-
 def _json(data: Mapping[str, Any]) -> bytes:
     return (json.dumps(data, indent=2, allow_nan=False) + "\n").encode()
 
 
-def _write(path: Path, content: bytes) -> dict[str, Any]:
+def _write(path: Path, content: Content) -> dict[str, Any]:
     """Write and sync one file; return its manifest entry."""
+    digest, size = hashlib.sha256(), 0
     with open(path, "wb") as file:
-        for start in range(0, len(content), CHUNK):
-            file.write(content[start : start + CHUNK])
+        for part in [content] if isinstance(content, bytes) else content:
+            digest.update(part)
+            size += len(part)
+            for start in range(0, len(part), CHUNK):
+                file.write(part[start : start + CHUNK])
         file.flush()
         os.fsync(file.fileno())
-    return {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    return {"size": size, "sha256": digest.hexdigest()}
 
 
 def _sync_folder(folder: Path) -> None:
