@@ -11,14 +11,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float64
+from jaxtyping import Bool, Float32, Float64
 from scipy import optimize
 
 from hallucade.data.checks.action_signals import Signal, signals_of
 from hallucade.data.checks.motion_sample import Span, plan_spans
 from hallucade.data.store import EpisodeStore
 from hallucade.evaluation.camera_flow import TERMS, CameraModel, CameraMotion, flow_basis, turning_signals
-from hallucade.evaluation.metrics.optical_flow import FlowEstimator, Flows, dis_flow
+from hallucade.evaluation.metrics.optical_flow import FlowEstimator, dis_flow
 from hallucade.evaluation.result import Progress, silent
 from hallucade.shapes import ActionRows
 
@@ -35,7 +35,7 @@ class Play:
     """Recorded play as a fit sees it: what was held, and how the picture moved."""
 
     rows: ActionRows  # n raw action rows
-    flows: Flows  # n, at places of `GRID`
+    flows: Float32[np.ndarray, "n p 2"]  # at places of `GRID`
     frame_size: tuple[int, int]
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from hallucade.actions import ActionSpace
 from hallucade.evaluation.camera_flow import CameraModel
-from hallucade.evaluation.metrics.flow_error import ONSET, FlowErrors, area_under, divergence_onset, flow_errors
+from hallucade.evaluation.metrics.flow_error import FlowErrors, area_under, divergence_onset, flow_errors, usual_limit
 from hallucade.evaluation.metrics.optical_flow import FlowEstimator, Flows, dis_flow
 from hallucade.shapes import ActionRows, FrameArray
 
@@ -60,8 +60,8 @@ def flow_score(
 def compared(camera: CameraModel, expected: Flows, measured: Flows) -> FlowScore:
     """Judge measured flow by what a camera model expects of the actions."""
     errors, width = flow_errors(expected, measured), expected.shape[2]
-    least = max(ONSET * width, camera.worst_error * camera.scale_at(width))
-    return FlowScore(errors, divergence_onset(errors.epe, least))
+    limit = camera.worst_error * camera.scale_at(width) or usual_limit(errors.epe, width)
+    return FlowScore(errors, divergence_onset(errors.epe, limit))
 
 
 def _mean(series: np.ndarray) -> float:

@@ -11,6 +11,7 @@ from hallucade.data.mixture import Mixture
 from hallucade.data.recorder import RecordingConfig
 from hallucade.data.store import EpisodeStore
 from hallucade.data.windows import DamagePolicy
+from hallucade.evaluation.validation import ValidationConfig
 from hallucade.methods.base import MethodConfig
 from hallucade.models.base import WorldModelConfig
 from hallucade.nn.lora import LoRAConfig
@@ -97,6 +98,7 @@ class RunConfig(Experiment):
     method: MethodConfig | None = None  # or how other networks teach it
     sampler: SamplerConfig = field(default_factory=FlowSamplerConfig)
     prompt_frames: int = 8  # real frames that a dream starts from
+    validation: ValidationConfig = field(default_factory=ValidationConfig)  # judges dreams while it trains
     networks: dict[str, Origin] = field(default_factory=dict[str, Origin])  # those of the method, filled in likewise
     lora: LoRAConfig = field(default_factory=LoRAConfig)  # train low-rank additions to given weights, and not these
 

@@ -25,7 +25,8 @@ from hallucade.recipes.networks import MODEL, GivenNetwork, build_networks, give
 from hallucade.recipes.prompts import PROMPTS, prompt_of, save_prompts, validation_episodes
 from hallucade.recipes.run_config import Experiment, RunConfig, Source
 from hallucade.recipes.samples import SAMPLES, SampleVideos
-from hallucade.rollout import Prompt
+from hallucade.recipes.validation import Validation, make_validation
+from hallucade.rollout import Prompt, World
 from hallucade.tokenizers.base import Tokenizer
 from hallucade.training.checkpoint import CheckpointFolder
 from hallucade.training.curriculum import StagedClips
@@ -101,6 +102,7 @@ def train(
         KeepPrompts(run_folder, [prompt_of(episode, config.prompt_frames) for episode in held_out]),
         KeepTokenizer(run_folder, config.tokenizer),
         SampleVideos(world, held_out[:SAMPLED], config.prompt_frames, run_folder / SAMPLES, config.sample_every),
+        *validations(config, store, world, run_folder),
     ]
     trainer = Trainer(
         config.trainer,
@@ -113,6 +115,20 @@ def train(
         progress=progress,
     )
     return trainer.train(resume)
+
+
+def validations(config: RunConfig, store: EpisodeStore | Mixture, world: World, run_folder: Path) -> list[Validation]:
+    """Return the callback that validates dreams, if the config asks for one.
+
+    Raises:
+        ValueError: what it names cannot be used.
+    """
+    validation = config.validation
+    if validation.every is None:
+        return []
+    length = shown_frames(store, config.prompt_frames, validation.frames)
+    episodes = [] if validation.cases else held_out_episodes(store, validation.rollouts, length)
+    return [make_validation(validation, world, episodes, config.prompt_frames, run_folder)]
 
 
 def make_method(
@@ -181,11 +197,11 @@ def make_clips(config: Experiment, store: EpisodeStore | Mixture, latents: Seque
     return StagedClips(config.stages, sources)
 
 
-def shown_frames(store: EpisodeStore | Mixture, prompt_frames: int) -> int:
-    """Return how many frames sample videos show: prompt and dream, no longer than the store's validation episodes."""
+def shown_frames(store: EpisodeStore | Mixture, prompt_frames: int, dreamed: int = SAMPLE_FRAMES) -> int:
+    """Return how many frames are shown: prompt and dream, no longer than the store's validation episodes."""
     stores = [store] if isinstance(store, EpisodeStore) else store.stores
     longest = min(max((part.episodes[i].frames for i in part.indices("validation")), default=0) for part in stores)
-    return max(prompt_frames + 1, min(prompt_frames + SAMPLE_FRAMES, longest))
+    return max(prompt_frames + 1, min(prompt_frames + dreamed, longest))
 
 
 def held_out_episodes(store: EpisodeStore | Mixture, count: int, frames: int) -> list[Episode]:

@@ -75,7 +75,10 @@ class TrainerConfig(Config):
 
 @runtime_checkable
 class Callback(Protocol):
-    """Something to do every so many steps: sample a video, evaluate. Runs on rank 0, before the step's checkpoint."""
+    """Something to do every so many steps: sample a video, evaluate. It comes before the step's checkpoint.
+
+    It runs on rank 0; on every rank if it has an attribute `every_rank` that is true.
+    """
 
     every: int
 
@@ -263,10 +266,10 @@ class Trainer:
         step = self.state.step
         if step % self.config.log_every == 0 or step == self.config.steps:
             self.log(self._measurements())
-        if self.fabric.is_global_zero:
-            for callback in self._callbacks:
-                if step % callback.every == 0:
-                    callback(step, self)
+        for callback in self._callbacks:
+            here = self.fabric.is_global_zero or getattr(callback, "every_rank", False)
+            if here and step % callback.every == 0:
+                callback(step, self)
         row, self._row = self._row, {}
         if row:
             for logger in self._loggers:

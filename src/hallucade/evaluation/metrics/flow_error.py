@@ -21,7 +21,7 @@ OUTLYING = 0.05  # of the flow that should be
 FASTEST = 80  # percentile of the places of a picture beyond which flow is not judged
 TOGETHER = 0.5  # of the mean length of the expected flow that its mean must have to be judged
 SMOOTHED = 5  # pairs in a row, of which the mean error tells divergence
-ONSET = 1 / 640  # of the width: errors below it are no divergence
+ONSET = 1 / 640  # of the width: smaller errors are no divergence
 Series = Float64[np.ndarray, "n"]
 
 
@@ -46,30 +46,26 @@ class FlowErrors:
 
 
 def flow_errors(expected: Flows, measured: Flows) -> FlowErrors:
-    """Compare measured flow with expected flow.
-
-    Raises:
-        ValueError: they are of different shapes.
-    """
-    if expected.shape != measured.shape:
-        raise ValueError(f"flows of shapes {expected.shape} and {measured.shape} cannot be compared; measure alike")
+    """Compare measured flow with expected flow."""
     rows = [_pair(e, m) for e, m in zip(expected, measured, strict=True)]
     table = np.array(rows, np.float64).reshape(len(rows), len(fields(FlowErrors)))
     return FlowErrors(*table.T)
 
 
-def divergence_onset(errors: Series, least: float) -> int | None:
-    """Return the first pair from which on five in a row err by more than twice as much as the first five, or None.
-
-    Args:
-        errors: endpoint errors of one video.
-        least: pixels; errors up to here are none: those of real play, or `ONSET` times the width.
-    """
-    if not np.isfinite(errors[:SMOOTHED]).any():
-        return None
-    limit = max(2 * float(np.nanmedian(errors[:SMOOTHED])), least)
+def divergence_onset(errors: Series, limit: float) -> int | None:
+    """Return the first pair from which on five in a row err by more than `limit` pixels in the mean, or None."""
     beyond = np.flatnonzero(smoothed(errors) > limit)
     return int(beyond[0]) if len(beyond) else None
+
+
+def usual_limit(errors: Series, width: int) -> float:
+    """Return the limit of a video of which nothing else is known: twice the median of its first five pairs.
+
+    It is a pixel in 640 or more. A video that is wrong from the beginning passes it.
+    """
+    first = errors[:SMOOTHED]
+    known = first[np.isfinite(first)]
+    return max(2 * float(np.median(known)) if len(known) else 0.0, ONSET * width)
 
 
 def smoothed(errors: Series) -> Float64[np.ndarray, "m"]:

@@ -1,0 +1,101 @@
+"""All that one look at a dream can tell, with truth beside it or without: what validation during training logs.
+
+Of real play the same is measured wherever it is there, as ``..._real``: what a perfect dream would score.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float32
+
+from hallucade.actions import ActionSpace
+from hallucade.evaluation.camera_flow import CameraModel
+from hallucade.evaluation.flow_score import compared
+from hallucade.evaluation.metrics.consistency import consistency, palette
+from hallucade.evaluation.metrics.dynamic_degree import dynamic_degree
+from hallucade.evaluation.metrics.features import PictureNetwork
+from hallucade.evaluation.metrics.motion_smoothness import motion_smoothness
+from hallucade.evaluation.metrics.optical_flow import ENLARGED, SMALLEST, dis_flow
+from hallucade.evaluation.metrics.picture_statistics import flicker, flickering
+from hallucade.evaluation.picture_scores import PictureScores
+from hallucade.evaluation.tally import Tally
+from hallucade.shapes import FrameArray
+
+HORIZONS = (1, 4, 16, 64, 256, 1024)  # frames at which a dream is compared with the truth
+
+
+@dataclass(frozen=True)
+class Judge:
+    """What videos are measured with.
+
+    Args:
+        actions: of the game.
+        fps: frames a second.
+        camera: of the game; None leaves the optical-flow score out.
+        network: whose features tell consistency beside the colours; None for these alone.
+    """
+
+    actions: ActionSpace
+    fps: float
+    camera: CameraModel | None = None
+    network: PictureNetwork | None = None
+
+    def values(self, frames: FrameArray, rows: Float32[np.ndarray, "n c"]) -> dict[str, float]:
+        """Measure one video of n + 1 frames; what does not apply to it is NaN or absent."""
+        pixels = torch.from_numpy(np.ascontiguousarray(frames))
+        found = {
+            "flickering": float(flickering(pixels)),
+            "flicker": float(flicker(pixels).mean()) if len(frames) > 2 else float("nan"),
+            "consistency_palette": consistency(palette(pixels)),
+        }
+        if self.network is not None:
+            found["consistency_lite0"] = consistency(self.network.features(pixels[None])[0])
+        if min(frames.shape[1:3]) * ENLARGED < SMALLEST:
+            return found
+        found |= {"motion_smoothness": motion_smoothness(frames), "dynamic_degree": dynamic_degree(frames, self.fps)}
+        if self.camera is not None:
+            expected = self.camera.expected(self.actions, rows, (frames.shape[1], frames.shape[2]))
+            found |= compared(self.camera, expected, dis_flow(frames)).values()
+        return found
+
+
+class RolloutScores:
+    """Gathers what a judge says of dreams, one after the other and over ranks."""
+
+    def __init__(self, judge: Judge) -> None:
+        self.judge = judge
+        self._pictures, self._videos = PictureScores(HORIZONS), Tally()
+
+    def add(
+        self,
+        before: FrameArray,
+        dreamed: FrameArray,
+        rows: Float32[np.ndarray, "n c"],
+        truth: FrameArray | None = None,
+    ) -> dict[str, float]:
+        """Add one dream and return what was measured of it alone.
+
+        Args:
+            before: the last frame of the prompt, as one of t = 1.
+            dreamed: n frames.
+            rows: the actions that led to them.
+            truth: what really followed, n frames.
+        """
+        values = self.judge.values(np.concatenate([before, dreamed]), rows)
+        if truth is not None:
+            real = np.concatenate([before, truth])
+            values |= {f"{name}_real": value for name, value in self.judge.values(real, rows).items()}
+            self._pictures.add(dreamed[None], real[None])
+        self._videos.add(values)
+        return {name: value for name, value in values.items() if np.isfinite(value)}
+
+    def across_ranks(self) -> "RolloutScores":
+        """Return the scores of all ranks' dreams, on every rank."""
+        together = RolloutScores(self.judge)
+        together._pictures, together._videos = self._pictures.across_ranks(), self._videos.across_ranks()
+        return together
+
+    def metrics(self, prefix: str = "") -> dict[str, float]:
+        """Return means over dreams, named ``{prefix}psnr@16`` and ``{prefix}flow_epe``."""
+        return self._pictures.metrics(prefix) | {prefix + name: mean for name, mean in self._videos.means().items()}
