@@ -3,6 +3,7 @@
 import shlex
 from pathlib import Path
 
+import numpy as np
 from tyro.conf import Positional
 
 from hallucade.cli.data import command_line
@@ -22,7 +23,7 @@ def tokenize(
     /,
     tokenizer: str,
     precision: Precision = "fp32",
-    dtype: LatentType = "float16",
+    dtype: LatentType | None = None,
     chunk: int = 4,
     device: str | None = None,
     workers: int | None = None,
@@ -34,9 +35,10 @@ def tokenize(
     Args:
         store: a store's folder.
         out: the cache's folder.
-        tokenizer: a pretrained autoencoder: a folder with config.json and safetensors, or owner/name of the hub.
+        tokenizer: a run that trained one; or a pretrained autoencoder: a folder with config.json and safetensors, or
+            owner/name of the hub.
         precision: that the autoencoder computes in; checked against fp32 on some frames.
-        dtype: of the latents on disk.
+        dtype: of the latents on disk; by default uint16 for codes, and float16.
         chunk: frames that are encoded at once; more need more memory.
         device: that encodes; by default an accelerator where there is one.
         workers: processes that encode; by default one a core, and one where there is an accelerator.
@@ -60,8 +62,9 @@ def tokenize(
             progress=progress,
         )
     shape = "x".join(map(str, cache.latent_shape))
-    say(f"{cache.total_frames:,} latents of {shape} in {dtype}, {_size(cache.path)}: {out}")
-    say(f"relative error against float32: {cache.manifest.relative_error:.1e}, of the worst frame of a sample")
+    say(f"{cache.total_frames:,} latents of {shape} in {np.dtype(cache.column.dtype).name}, {_size(cache.path)}: {out}")
+    what = "relative error against float32" if cache.manifest.codes is None else "share of codes other than float32's"
+    say(f"{what}: {cache.manifest.relative_error:.1e}, of the worst frame of a sample")
     say(f"next: hallucade train RECIPE --store {shlex.quote(str(store))} --latents {shlex.quote(str(out))}")
 
 

@@ -1,6 +1,6 @@
 """Command: train, where the recipe is a tokenizer's."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -34,9 +34,9 @@ class TrainTokenizer:
     """Go on from the newest checkpoint of that folder."""
 
 
-def train(recipe: Callable[[], TokenizerRunConfig], arguments: Sequence[str]) -> None:
+def train(recipe: TokenizerRunConfig, arguments: Sequence[str]) -> None:
     """Train a tokenizer on a store that is given, or recorded for it."""
-    default = TrainTokenizer(recipe())
+    default = TrainTokenizer(recipe)
     prog = f"hallucade train {default.config.recipe}"
     command = tyro.cli(TrainTokenizer, args=arguments, default=default, prog=prog, config=MARKERS)
     config = command.config if command.steps is None else trained_for(command.config, command.steps)

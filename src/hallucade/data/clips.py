@@ -144,7 +144,8 @@ class ClipWindows:
         if not self.latents:
             return Clip(torch.from_numpy(found), features, seed, skipped)
         unseen = torch.empty((*found.shape[:2], 0, 0, 3), dtype=torch.uint8)
-        return Clip(unseen, features, seed, skipped, torch.from_numpy(found).float())
+        latents = found.astype(np.int64 if found.dtype.kind == "u" else np.float32)  # codes, or channels
+        return Clip(unseen, features, seed, skipped, torch.from_numpy(latents))
 
     def _gather(
         self, ids: Int64[np.ndarray, "b"], step: int, first: int

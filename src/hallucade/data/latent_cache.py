@@ -26,7 +26,7 @@ from hallucade.data.store import EpisodeStore, check_sizes, committed_rows
 from hallucade.data.verified import VerifiedColumn
 
 LATENTS = "latents"  # the one column
-LatentType = Literal["float16", "float32"]  # on disk
+LatentType = Literal["float16", "float32", "uint16"]  # on disk; codes are uint16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,8 +42,9 @@ class LatentManifest(FolderManifest):
     tokenizer_fingerprint: str
     tokenizer: dict[str, int | float | str | None]  # its config as JSON
     stride: int = 1  # frames a latent
+    codes: int | None = None  # how many there are; None: latents are float channels
     device: str = "cpu"  # kind of device that computed them: another one gives other last digits
-    relative_error: float = 0.0  # against float32, of the worst frame of a sample
+    relative_error: float = 0.0  # against float32, of the worst frame of a sample; of codes the share that differs
     command: str = ""  # the exact command that made the cache
     shard_bytes: int = 2**28
     notes: tuple[str, ...] = field(default_factory=tuple[str, ...])
@@ -54,6 +55,8 @@ class LatentManifest(FolderManifest):
             raise ValueError(
                 f"columns are {[column.name for column in self.columns]}; a cache has latents, one a frame"
             )
+        if (self.codes is not None) != (np.dtype(self.columns[0].dtype).kind == "u"):
+            raise ValueError(f"codes is {self.codes} and latents are {self.columns[0].dtype}; codes are unsigned")
         if self.stride != 1:
             raise ValueError(f"stride is {self.stride}; a cache holds one latent a frame")
 

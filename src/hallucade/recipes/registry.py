@@ -3,7 +3,7 @@
 import importlib.util
 import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from hallucade.methods import consistency as consistency  # a run folder may name their configs
@@ -17,7 +17,7 @@ from hallucade.recipes.distilled_pong import pong_distilled, pong_teacher
 from hallucade.recipes.planning_worlds import point_maze_planning, pusht_planning
 from hallucade.recipes.pong import pong, pong_micro, pong_toy_wm, pong_transformer
 from hallucade.recipes.pong_ablation import pong_ablation
-from hallucade.recipes.run_config import RunConfig
+from hallucade.recipes.run_config import Experiment, RunConfig
 from hallucade.samplers import clipwise as clipwise
 from hallucade.samplers import ddim as ddim
 from hallucade.samplers import few_step as few_step
@@ -67,20 +67,32 @@ RECIPES: dict[str, Recipe] = {
 
 
 def find_recipe(name: str) -> RunConfig:
-    """Return the config of a recipe of this package, or of ``file.py`` or ``file.py:function``.
+    """Return the config of a world model's recipe of this package, or of ``file.py`` or ``file.py:function``.
 
     Raises:
         ValueError: no such recipe, or the file holds none.
     """
-    if name in RECIPES:
-        return RECIPES[name]()
+    config = find_experiment(name, RECIPES)
+    if not isinstance(config, RunConfig):
+        raise ValueError(f"recipe {name} is a {type(config).__name__}; a RunConfig trains a world model")
+    return config
+
+
+def find_experiment(name: str, recipes: Mapping[str, Callable[[], Experiment]]) -> Experiment:
+    """Return the config of one of `recipes`, or of ``file.py`` or ``file.py:function``.
+
+    Raises:
+        ValueError: no such recipe, or the file holds none.
+    """
+    if name in recipes:
+        return recipes[name]()
     file, _, function = name.partition(":")
     if not file.endswith(".py"):
-        raise ValueError(f"unknown recipe {name!r}; known recipes: {', '.join(RECIPES)}, or give a path to a .py file")
+        raise ValueError(f"unknown recipe {name!r}; known recipes: {', '.join(recipes)}, or give a path to a .py file")
     return _from_file(Path(file), function)
 
 
-def _from_file(path: Path, function: str) -> RunConfig:
+def _from_file(path: Path, function: str) -> Experiment:
     if not path.is_file():
         raise ValueError(f"recipe file {path} does not exist")
     name = f"recipe_{path.stem}"  # no name that another module could have
@@ -96,6 +108,6 @@ def _from_file(path: Path, function: str) -> RunConfig:
         names = [n for n in own if not n.startswith("_")]
         raise ValueError(f"{path} has no recipe {function or path.stem!r}; it defines {', '.join(names) or 'none'}")
     config = recipe()
-    if not isinstance(config, RunConfig):
+    if not isinstance(config, Experiment):
         raise ValueError(f"recipe {recipe.__name__} in {path} returned a {type(config).__name__}; return a RunConfig")
     return config

@@ -22,8 +22,7 @@ from hallucade.data.executors import AnyExecutor, Refused, serial
 from hallucade.data.latent_cache import LATENTS, LatentCache, LatentManifest, LatentType
 from hallucade.data.manifest import MANIFEST, StoreColumn, StoreError
 from hallucade.data.store import EpisodeStore
-from hallucade.tokenizers.autoencoder_folder import AutoencoderError
-from hallucade.tokenizers.base import Tokenizer
+from hallucade.tokenizers.base import Tokenizer, TokenizerError
 from hallucade.tokenizers.pretrained import PretrainedTokenizerConfig
 
 SAMPLE = 16  # frames that are encoded in float32 as well
@@ -37,7 +36,7 @@ def tokenize(
     path: str | os.PathLike[str],
     tokenizer: PretrainedTokenizerConfig,
     *,
-    dtype: LatentType = "float16",
+    dtype: LatentType | None = None,
     device: torch.device | str = "cpu",
     executor: AnyExecutor = serial,
     tolerance: float = TOLERANCE,
@@ -51,7 +50,7 @@ def tokenize(
         store: recorded play.
         path: a folder that is absent or empty, unless `resume`.
         tokenizer: whose latents; its precision is checked on some frames before any is written.
-        dtype: of the latents on disk.
+        dtype: of the latents on disk; None is uint16 for codes, and float16 for channels.
         device: that encodes.
         executor: who encodes; by default this process.
         tolerance: the largest relative error, against float32, of any of these frames.
@@ -60,7 +59,7 @@ def tokenize(
         progress: called after each episode.
 
     Raises:
-        AutoencoderError: the tokenizer cannot be used.
+        TokenizerError: the tokenizer cannot be used.
         StoreError: a frame is damaged, the folder is not empty or holds something else, or the disk is full.
         ValueError: the store is empty, its frames do not suit the tokenizer, the precision does not suffice, or the
             device cannot be used.
@@ -68,6 +67,7 @@ def tokenize(
     path, pinned, device = Path(path), tokenizer.pinned(), usable_device(device)
     if len(store) == 0:
         raise StoreError(store.path, "the store has no episode yet", "record or import play first")
+    dtype = _fitting(dtype, pinned)
     about = _manifest(store, pinned, dtype, device, command)
     if (path / MANIFEST).exists():
         if not resume:
@@ -128,9 +128,25 @@ def _manifest(
         store=store.fingerprint,
         tokenizer_fingerprint=str(pinned.fingerprint),
         tokenizer=pinned.to_json(),
+        codes=pinned.codes,
         device=device.type,
         command=command,
     )
+
+
+def _fitting(dtype: LatentType | None, tokenizer: PretrainedTokenizerConfig) -> LatentType:
+    """Return how latents lie on disk.
+
+    Raises:
+        ValueError: a type that cannot hold them.
+    """
+    if tokenizer.codes is None:
+        if dtype == "uint16":
+            raise ValueError(f"dtype is uint16 and {tokenizer.path} makes channels, no codes; use float16 or float32")
+        return dtype or "float16"
+    if dtype not in (None, "uint16"):
+        raise ValueError(f"dtype is {dtype}, and the latents of {tokenizer.path} are codes; they are kept as uint16")
+    return "uint16"
 
 
 def _refuse_other(path: Path, there: LatentManifest, wanted: LatentManifest) -> None:
@@ -222,13 +238,12 @@ def precision_error(
     device: torch.device | str,
     sample: int = SAMPLE,
 ) -> float:
-    """Return how far latents are from float32's: the norm of the difference over that of the latent.
+    """Return how far latents are from float32's: the norm of the difference over that of the latent, or, of codes, the
+    share that differs.
 
     The worst of `sample` frames that are spread evenly over the episodes; infinite where a latent overflows.
     """
-    if tokenizer.precision == "fp32" and dtype == "float32":
-        return 0.0
-    if tokenizer.precision == "fp32" and dtype == "float32":
+    if tokenizer.precision == "fp32" and dtype != "float16":
         return 0.0
     exact = replace(tokenizer, precision="fp32").build().to(device)
     quick = exact if tokenizer.precision == "fp32" else tokenizer.build().to(device)
@@ -242,15 +257,19 @@ def precision_error(
             found = true if quick is exact else quick.encode(frames)
         if not torch.isfinite(true).all():
             what = f"{tokenizer.path} makes latents that are no finite numbers, in float32 too"
-            raise AutoencoderError(f"{what}; its weights are damaged: copy or download them again")
-        kept = torch.from_numpy(_stored(found[0], dtype)).float()
-        worst = max(worst, _relative(true[0].cpu(), kept))
+            raise TokenizerError(f"{what}; its weights are damaged: copy or download them again")
+        kept = torch.from_numpy(_stored(found[0], dtype).astype(np.float32))
+        worst = max(worst, _share(true[0].cpu(), kept) if dtype == "uint16" else _relative(true[0].cpu(), kept))
     return worst
 
 
-def _stored(latents: Float[Tensor, "..."], dtype: LatentType) -> Shaped[np.ndarray, "..."]:
+def _stored(latents: Shaped[Tensor, "..."], dtype: LatentType) -> Shaped[np.ndarray, "..."]:
     with np.errstate(over="ignore"):  # of the sample, which is then refused
         return latents.cpu().numpy().astype(dtype)
+
+
+def _share(true: Shaped[Tensor, "..."], found: Shaped[Tensor, "..."]) -> float:
+    return float((found != true).float().mean())
 
 
 def _relative(true: Float[Tensor, "..."], found: Float[Tensor, "..."]) -> float:
