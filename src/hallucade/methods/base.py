@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -74,7 +74,8 @@ class RankState(nn.Module, ABC):
 
 def rank_states(module: nn.Module) -> dict[str, RankState]:
     """Return the parts of a module that each rank has its own of, by how the names of their tensors begin."""
-    return {f"{name}." if name else "": part for name, part in module.named_modules() if isinstance(part, RankState)}
+    named = cast("Iterator[tuple[str, nn.Module]]", module.named_modules())
+    return {f"{name}." if name else "": part for name, part in named if isinstance(part, RankState)}
 
 
 @torch.no_grad()

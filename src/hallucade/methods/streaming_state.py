@@ -1,6 +1,6 @@
 """Long sequences that a training goes on with from step to step, and how they travel with its checkpoints."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, cast
 
@@ -99,7 +99,9 @@ def filled(like: Any, tensors: Mapping[str, Tensor], name: str = "") -> Any:
 def _items(value: Any) -> list[tuple[str, Any]]:
     if is_dataclass(value):
         return [(field.name, getattr(value, field.name)) for field in fields(value)]
-    return [(str(i), item) for i, item in enumerate(value)] if isinstance(value, list | tuple) else []
+    if not isinstance(value, list | tuple):
+        return []
+    return [(str(i), item) for i, item in enumerate(cast("Sequence[Any]", value))]
 
 
 def _holds_tensors(value: Any) -> bool:
