@@ -8,7 +8,7 @@ import json
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hallucade.data.clips import Clip
-from hallucade.methods.base import Method
+from hallucade.methods.base import Method, RankState
 from hallucade.training.ema import EMAConfig
 from hallucade.training.optimizers import OptimizerConfig
 from hallucade.training.schedules import CosineScheduleConfig
@@ -76,6 +76,33 @@ class TinyMethod(Method):
             yield "model", loss
         if self.critic is not None:
             yield "critic", (self.critic(predicted.detach()).mean() - loss.detach()).square()
+
+
+class Game(RankState):
+    """A number that each rank adds up on its own; from the second batch on, it has a history of another shape."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen = torch.zeros(0)
+
+    def tensors(self) -> dict[str, Tensor]:
+        return {"seen": self.seen} if len(self.seen) else {}
+
+    def take(self, tensors: Mapping[str, Tensor]) -> None:
+        self.seen = tensors.get("seen", torch.zeros(0)).clone()
+
+
+class LastingMethod(TinyMethod):
+    """Regression whose loss weighs each rank's batch by all that the rank has seen before."""
+
+    def __init__(self) -> None:
+        super().__init__(random=False)
+        self.game = Game()
+
+    def losses(self, batch: Clip, step: int) -> Iterator[tuple[str, Tensor]]:
+        self.game.seen = torch.cat([self.game.seen, batch.actions.mean().reshape(1)])
+        ((role, loss),) = super().losses(batch, step)
+        yield role, loss * (1 + self.game.seen.sum())
 
 
 class TinyClips:
@@ -183,11 +210,13 @@ def _arm(die_at_call: int) -> None:
         setattr(os, name, armed(getattr(os, name)))
 
 
-def train_as_rank(rank: int, port: int, folder: str, steps: int) -> None:
-    """Train as one of two ranks, in the environment that torchrun makes."""
+def train_as_rank(rank: int, port: int, folder: str, steps: int, lasting: bool = False) -> None:
+    """Train as one of two ranks, in the environment that torchrun makes; `lasting` with state of each rank."""
     world = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2, "GROUP_RANK": 0}
     place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "TORCHELASTIC_RUN_ID": "test"}
     os.environ.update({name: str(value) for name, value in {**world, **place}.items()})
     torch.set_num_threads(1)
     torch.manual_seed(rank)  # rank 1 starts from other weights, and must take those of rank 0
-    tiny_trainer(Path(folder), TinyMethod(random=False), steps=steps).train(resume=True)
+    method = LastingMethod() if lasting else TinyMethod(random=False)
+    schedule = LongCosine(steps=8)
+    tiny_trainer(Path(folder), method, steps=steps, schedule=schedule).train(resume=True)
