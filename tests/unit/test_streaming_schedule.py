@@ -10,6 +10,7 @@ from hallucade.methods.streaming_schedule import (
     check_phases,
     parse_schedule,
     phase_at,
+    rescaled,
 )
 
 WALK = ChunkWalk(horizon=39, chunk=9, overlap=3, block=3)
@@ -100,6 +101,17 @@ def test_a_schedule_is_read_from_text() -> None:
 def test_a_phase_holds_its_first_step_and_not_its_end() -> None:
     phases = parse_schedule("700:21,3000:240")
     assert [phase_at(phases, step) for step in (0, 699, 700, 2999, 3000, 9999)] == [0, 0, 1, 1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("steps", "spans"), [(6000, [(0, 1400), (1400, 6000)]), (30, [(0, 7), (7, 30)]), (2, [(0, 2)])]
+)
+def test_phases_of_a_longer_or_shorter_training_keep_their_shares(steps: int, spans: list[tuple[int, int]]) -> None:
+    phases = rescaled(parse_schedule("700:21,3000:240"), steps, 3000)
+    assert [(phase.start, phase.end) for phase in phases] == spans
+    check_phases(phases)
+    assert rescaled((StreamingPhase(),), steps, 3000) == (StreamingPhase(),)
+    assert rescaled(phases[:1], 1, 10**6)[0].end == 1
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar, Self, cast
 
 import torch
 from torch import Tensor, nn
@@ -103,6 +103,10 @@ class MethodConfig(Config):
             seed: of what every rank must draw alike.
         """
         raise NotImplementedError
+
+    def lasting(self, steps: int, planned: int) -> Self:
+        """Return the method of a training of `steps` steps that was planned with others: phases keep their shares."""
+        return self
 
 
 def freeze(network: WorldModel[Any]) -> WorldModel[Any]:

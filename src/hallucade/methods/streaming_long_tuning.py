@@ -12,7 +12,7 @@ Source: Yang et al. 2025, LongLive, arXiv:2509.22622, section 3.2; Huang et al. 
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import torch
 from jaxtyping import Int64
@@ -29,6 +29,7 @@ from hallucade.methods.streaming_schedule import (
     check_phases,
     parse_schedule,
     phase_at,
+    rescaled,
 )
 from hallucade.methods.streaming_state import StreamedSequence, StreamingState
 from hallucade.models.base import DiffusionModel, LatentClip, WorldModel
@@ -78,6 +79,9 @@ class StreamingLongTuningConfig(SelfForcingConfig):
         """
         check_phases(self.phases)
         return self.phases or parse_schedule(self.schedule)
+
+    def lasting(self, steps: int, planned: int) -> Self:
+        return replace(self, schedule="", phases=rescaled(self.all_phases(), steps, planned))
 
     def walk(self, number: int, horizon: int, block: int) -> ChunkWalk:
         """Return how sequences of a phase, of so many latents, are cut into chunks of whole blocks.

@@ -8,7 +8,7 @@ Source: Yang et al. 2025, LongLive, arXiv:2509.22622, section 3.2.
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hallucade.config import Config
 
@@ -89,6 +89,18 @@ def phase_at(phases: Sequence[StreamingPhase], step: int) -> int:
     """Return the number of the phase that holds `step`, counted from 0; past the last one, the last one goes on."""
     ended = (number for number, phase in enumerate(phases) if phase.end is None or step < phase.end)
     return next(ended, len(phases) - 1)
+
+
+def rescaled(phases: Sequence[StreamingPhase], steps: int, planned: int) -> tuple[StreamingPhase, ...]:
+    """Return phases whose steps are the same shares of `steps` as theirs of `planned`.
+
+    Those left without a step go, but for the last.
+    """
+    ends = [None if phase.end is None else round(phase.end * steps / planned) for phase in phases]
+    starts = [0, *ends[:-1]]
+    spans = zip(phases, starts, ends, strict=True)
+    kept = tuple(replace(phase, start=a or 0, end=b) for phase, a, b in spans if b is None or b > (a or 0))
+    return kept or (replace(phases[-1], start=0, end=1),)
 
 
 @dataclass(frozen=True)
