@@ -352,7 +352,7 @@ def test_gradients_survive_autocast_and_memories_stay_without(model) -> None:
         (lambda: replace(CONFIG, phases=(StreamingPhase(start=1),)), "starts at step 1 where 0 is due"),
         (lambda: replace(CONFIG, schedule="3:4,6:2:9"), "phase starts at step 6 where 3 is due"),
         (lambda: method(anchor=3), "anchor is 3 of an overlap of 2"),
-        (lambda: method(first_graded=3), "first_graded is 3 blocks of 1"),
+        (lambda: replace(CONFIG, first_graded=1), "first_graded is 1; all blocks of a chunk are graded"),
         (lambda: method(model=UNET, overlap=1), "overlap is 1 latents and teacher or critic look back over 2"),
         (lambda: method(model=BLOCKS), "chunk - overlap is 3 latents and the student draws 2 at once; use 2 or 4"),
         (lambda: method(schedule="9:3,20:12"), "takes 4 steps, so that it would learn from 2 of 4 places only"),

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self, cast
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -104,7 +104,7 @@ class MethodConfig(Config):
         """
         raise NotImplementedError
 
-    def lasting(self, steps: int, planned: int) -> Self:
+    def lasting(self, steps: int, planned: int) -> "MethodConfig":
         """Return the method of a training of `steps` steps that was planned with others: phases keep their shares."""
         return self
 

@@ -12,7 +12,7 @@ Source: Yang et al. 2025, LongLive, arXiv:2509.22622, section 3.2; Huang et al. 
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Int64
@@ -43,20 +43,18 @@ from hallucade.tokenizers.base import Tokenizer
 class StreamingLongTuningConfig(SelfForcingConfig):
     """How long sequences are, how they are cut into chunks, and which chunks the student learns from.
 
-    `first_graded` counts the blocks of each chunk. With `recache_every` a student reads its last latents again, as many
-    as it looks back over, as if its game had begun there: with its present weights, and with the first of them for an
-    image condition and for sinks.
+    Without phases there is one, whose sequences are as long as the stages' clips allow. With `recache_every` a student
+    reads its last latents again, as many as it looks back over, as if its game had begun there: with its present
+    weights, and with the first of them for an image condition and for sinks.
     """
 
-    schedule: str = (
-        ""  # phases as text, "700:21,3000:240": to step 700 at once, to 3000 streaming; see `parse_schedule`
-    )
+    schedule: str = ""  # phases as text, "700:21,3000:240": to step 700 at once, then to 3000 streaming
     phases: tuple[StreamingPhase, ...] = ()  # or one by one
     chunk: int = 16  # latents that are scored together, of phases that do not say; the overlap is among them
     overlap: int = 8  # latents of a chunk that were drawn before, or more where fewer are left to draw
     min_new: int | None = None  # fewest new latents of a chunk, if their number is to be random
     anchor: int = 1  # first latents of an overlap decoded and encoded again; no lossless tokenizer needs it
-    recache_every: int | None = None  # latents after which the memory is begun anew, from the last ones; see below
+    recache_every: int | None = None  # latents after which the memory is begun anew, from the last of them
     train_first_chunk: bool = True  # False draws a sequence's first chunk without a loss, and goes on to the next
     student_turns: Literal["regular", "random"] = "regular"  # of every `student_every` steps the first, or any one
 
@@ -64,6 +62,11 @@ class StreamingLongTuningConfig(SelfForcingConfig):
         super().__post_init__()
         if self.schedule and self.phases:
             raise ValueError(f"schedule is {self.schedule!r}, and phases are given too; leave one of them out")
+        if self.first_graded:
+            raise ValueError(
+                f"first_graded is {self.first_graded}; all blocks of a chunk are graded: leave it at 0, and turn "
+                "train_first_chunk off to start further from the prompt"
+            )
         if self.anchor < 0:
             raise ValueError(f"anchor is {self.anchor}; use 0 to score overlaps as they were drawn, or more")
         if self.recache_every is not None and self.recache_every < 1:
@@ -80,7 +83,7 @@ class StreamingLongTuningConfig(SelfForcingConfig):
         check_phases(self.phases)
         return self.phases or parse_schedule(self.schedule)
 
-    def lasting(self, steps: int, planned: int) -> Self:
+    def lasting(self, steps: int, planned: int) -> "StreamingLongTuningConfig":
         return replace(self, schedule="", phases=rescaled(self.all_phases(), steps, planned))
 
     def walk(self, number: int, horizon: int, block: int) -> ChunkWalk:
@@ -93,18 +96,13 @@ class StreamingLongTuningConfig(SelfForcingConfig):
         if not phase.streaming:
             whole = self.prompt + horizon
             return ChunkWalk(horizon=horizon, chunk=whole, overlap=self.prompt, prompt=self.prompt, block=block)
-        chunk, overlap, min_new = (
-            own if given is None else given
-            for given, own in (
-                (phase.chunk, self.chunk),
-                (phase.overlap, self.overlap),
-                (phase.min_new, self.min_new),
-            )
-        )
-        assert chunk is not None
-        assert overlap is not None
         return ChunkWalk(
-            horizon=horizon, chunk=chunk, overlap=overlap, min_new=min_new, prompt=self.prompt, block=block
+            horizon=horizon,
+            chunk=self.chunk if phase.chunk is None else phase.chunk,
+            overlap=self.overlap if phase.overlap is None else phase.overlap,
+            min_new=self.min_new if phase.min_new is None else phase.min_new,
+            prompt=self.prompt,
+            block=block,
         )
 
     def build(
@@ -136,29 +134,30 @@ class StreamingLongTuning(SelfForcing):
         self.streaming, self.phases = config, config.all_phases()
         self.state = StreamingState(self._blank_memory)
         self.register_buffer("chunks_drawn", torch.tensor(0))  # in place: shows the trainer that a step has begun
+        for number in range(len(self.phases)):
+            self._check_phase(number)
+
+    def _check_phase(self, number: int) -> None:
+        horizon = self.phases[number].horizon
+        walk = self._walk(number, horizon or self.model.block)
         looked_back = max(max(network.lead, network.given) for network in (self.teacher, self.critic))
-        for number, phase in enumerate(self.phases):
-            walk = self._walk(number, phase.horizon or self.model.block)
-            if walk.overlap < looked_back:
-                raise ValueError(
-                    f"overlap is {walk.overlap} latents and teacher or critic look back over {looked_back}: the first "
-                    f"new ones of each chunk could not be graded; use an overlap of {looked_back} or more"
-                )
-            if config.anchor > max(walk.overlap, 1):
-                raise ValueError(f"anchor is {config.anchor} of an overlap of {walk.overlap}; use at most the overlap")
-            if config.first_graded * self.model.block >= (config.min_new or walk.chunk - walk.overlap):
-                raise ValueError(
-                    f"first_graded is {config.first_graded} blocks of {self.model.block}, and a chunk may have no "
-                    "more; use fewer"
-                )
-            if phase.horizon is not None:
-                self._check_lock(walk)
+        if walk.overlap < looked_back:
+            raise ValueError(
+                f"overlap is {walk.overlap} latents and teacher or critic look back over {looked_back}: the first new "
+                f"ones of each chunk could not be graded; use an overlap of {looked_back} or more"
+            )
+        if self.streaming.anchor > max(walk.overlap, 1):
+            raise ValueError(
+                f"anchor is {self.streaming.anchor} of an overlap of {walk.overlap}; use at most the overlap"
+            )
+        if horizon is not None:
+            self._check_lock(walk)
 
     def check_clips(self, stages: Sequence[tuple[int, int]]) -> None:
         """Refuse clips shorter than the prompt and the horizon of a phase that meets them."""
         first = 0
         for count, frames in stages:
-            latents = frames // self.tokenizer.stride
+            latents = 1 + (frames - 1) // self.tokenizer.stride
             numbers = range(phase_at(self.phases, first), phase_at(self.phases, first + count - 1) + 1)
             for number in numbers:
                 walk = self._walk(number, self._horizon(number, latents))
@@ -216,23 +215,20 @@ class StreamingLongTuning(SelfForcing):
 
     def _sequence(self, batch: Clip, step: int) -> StreamedSequence:
         """Return the sequence in progress, or one that begins with the batch where none goes on."""
-        latents = batch.frames.shape[1] // self.tokenizer.stride if batch.latents is None else batch.latents.shape[1]
+        latents = 1 + batch.actions.shape[1] // self.tokenizer.stride
         number = phase_at(self.phases, step)
         horizon = self._horizon(number, latents)
         going = self.state.of(batch.part)
-        over = (
-            going is None
-            or (going.phase, going.horizon, len(going.recent)) != (number, horizon, len(batch.actions))
-            or going.position >= horizon
-        )
-        return self._begun(batch, latents, number, horizon) if going is None or over else going
+        if going is not None and going.goes_on(len(batch.actions), number, horizon):
+            return going
+        return self._begun(batch, latents, number, horizon)
 
     @torch.no_grad()
     def _begun(self, batch: Clip, latents: int, number: int, horizon: int) -> StreamedSequence:
         """Start a sequence: of the batch it takes the first latents, and all actions that it will need."""
         prompt, stride = self.config.prompt, self.tokenizer.stride
         if batch.latents is None:
-            first = self.tokenizer.encode(batch.frames[:, : prompt * stride])
+            first = self.tokenizer.encode(batch.frames[:, : batch.frames.shape[1] - (latents - prompt) * stride])
         else:
             first = batch.latents[:, :prompt]
         within = batch.actions.shape[1] - (latents - 1) * stride  # those of the first latent's own frames

@@ -23,6 +23,10 @@ class StreamedSequence:
     position: int = 0  # how many of these are drawn
     read: int = 0  # how many were when the memory was last read from latents
 
+    def goes_on(self, batch: int, phase: int, horizon: int) -> bool:
+        """Return whether the next chunk is of this sequence, for a batch of so many games in such a phase."""
+        return (len(self.actions), self.phase, self.horizon) == (batch, phase, horizon) and self.position < horizon
+
     def after(self, drawn: Latents, memory: Any, kept: int) -> "StreamedSequence":
         """Return the sequence with more latents drawn; the last `kept` stay known."""
         recent = torch.cat([self.recent, drawn.detach().to(self.recent.dtype)], 1)[:, -kept:].contiguous()
