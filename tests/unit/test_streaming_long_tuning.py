@@ -1,5 +1,6 @@
 """Sequences that go on from step to step: with transformers and their caches, and with a U-Net and its last frames."""
 
+import copy
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from hallucade.actions import ActionSpace, Choice
 from hallucade.data.clips import Clip
-from hallucade.methods.distribution_matching import Scored
+from hallucade.methods.distribution_matching import Scored, critic_loss, distribution_matching_loss
 from hallucade.methods.streaming_long_tuning import StreamingLongTuning, StreamingLongTuningConfig
 from hallucade.methods.streaming_schedule import StreamingPhase
 from hallucade.methods.streaming_state import leaves
@@ -121,7 +122,6 @@ def test_no_gradient_reaches_the_overlap_and_its_values_reach_only_what_sees_it(
     window = next(taught._draws(batch(seed=1), 1, torch.Generator().manual_seed(1)))
     assert window.graded[0].tolist() == [False] * 2 + [True] * 3
     x = window.latents.detach().requires_grad_()
-    from hallucade.methods.distribution_matching import critic_loss, distribution_matching_loss
 
     def loss(latents: Tensor) -> Tensor:
         clip, generator = Scored(latents, window.actions, window.graded), torch.Generator().manual_seed(2)
@@ -250,6 +250,32 @@ def test_the_first_latents_of_an_overlap_are_encoded_anew(anchor: int) -> None:
     assert torch.equal(second.latents[:, anchor:2], raw[:, anchor:])
     assert torch.equal(first.latents[:, :2], taught.tokenizer.encode(batch(seed=0).frames)[:, :2])  # the prompt is real
     assert torch.equal(taught.state.of(0).recent[:, :2], raw)  # what was drawn stays known as it was
+
+
+class Paired(PixelTokenizer):
+    """Two frames a latent, side by side in its channels."""
+
+    stride = 2
+
+    def encode(self, frames: Tensor) -> Tensor:
+        return super().encode(frames).unflatten(1, (-1, 2)).flatten(2, 3)
+
+    def decode(self, latents: Tensor) -> Tensor:
+        return super().decode(latents.unflatten(2, (2, 3)).flatten(1, 2))
+
+
+def test_latents_of_several_frames_keep_their_actions() -> None:
+    built = replace(TRANSFORMER, stride=2).build(ACTIONS, (6, *SHAPE[1:]))
+    networks = {"model": built, "teacher": copy.deepcopy(built), "critic": copy.deepcopy(built)}
+    taught = CONFIG.build(Paired(), networks, FewStepSamplerConfig(steps=2).build(), 0)
+    taught.check_clips([(9, 2 * (2 + 9))])
+    real = LatentClip.encoded(Paired().encode(batch(22, seed=0).frames), batch(22, seed=0).actions, 2)
+    windows = list(walked(taught, 3, 2 * (2 + 9)))
+    assert position(taught) == 9
+    assert torch.equal(windows[0].latents[:, :2], real.latents[:, :2])
+    for number, window in enumerate(windows):
+        assert window.latents.shape[1] == 5
+        assert torch.equal(window.actions, real.leading_to(1 + 3 * number, 5 + 3 * number))
 
 
 @pytest.mark.parametrize("context", ["clean", "noised"])
