@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import tiny_recipe
+import torch
 from echo_world import echo_world
 
 from hallucade import __version__
@@ -233,6 +234,17 @@ def test_a_reader_that_has_seen_enough_is_no_error() -> None:
     assert writer.stderr.read() == b""
     writer.stderr.close()
     assert writer.wait(60) == 141
+
+
+def test_memory_that_torch_does_not_get_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(worlds, "demo", lambda: torch.empty(2**60))
+    assert exit_code("demo") == 2
+    assert capsys.readouterr().err == "hallucade: not enough memory (none is left); choose smaller sizes\n"
+    monkeypatch.setattr(worlds, "demo", lambda: torch.zeros(2) @ torch.zeros(3))
+    with pytest.raises(RuntimeError, match="inconsistent tensor size"):  # a mistake of ours is shown as one
+        main(["demo"])
 
 
 def test_the_demo_takes_another_port_after_minutes_of_work(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ from echo_world import echo_world
 
 from hallucade.actions import ActionSpace, Axis
 from hallucade.cli import main, plan
+from hallucade.cli import probe as probe_command
 from hallucade.data.episode import Episode
 from hallucade.data.manifest import StoreColumn, StoreManifest
 from hallucade.data.store import EpisodeStore
@@ -91,8 +92,19 @@ def test_what_a_store_cannot_teach_is_refused(store: EpisodeStore, tmp_path: Pat
         train_probe(store, StateProbeConfig(columns=("y",)), FAST)
     with pytest.raises(ValueError, match="are no columns; choose among x"):
         StateProbeConfig(columns=("x",), angles=("angle",))
-    with pytest.raises(CheckpointError, match="nothing"):
+    with pytest.raises(CheckpointError, match=r"no probe at .*nothing; make one with `hallucade probe`"):
         load_probe(tmp_path / "nothing")
+    with pytest.raises(ValueError, match="seed is -1; use 0 or more"):
+        replace(FAST, seed=-1)
+
+
+def test_a_place_that_cannot_be_written_is_told_before_training(
+    store: EpisodeStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(probe_command, "train_probe", lambda *_: pytest.fail("trained for nothing"))
+    (tmp_path / "file").touch()
+    with pytest.raises(NotADirectoryError):
+        probe_command.probe(store.path, ("x",), out=tmp_path / "file" / "probe")
 
 
 def test_errors_are_in_units_of_what_is_allowed() -> None:
@@ -156,6 +168,8 @@ def test_true_states_and_probes_plan_beside_each_other() -> None:
         evaluate_planning(world, task, config, probe=StateProbeConfig(columns=("x",)).build((24, 24)))
     with pytest.raises(ValueError, match=r"budgets are \(0,\) frames"):
         replace(config, budgets=(0,))
+    with pytest.raises(ValueError, match=r"budgets are \(1, 6\) frames and episodes end after 5; raise --frames"):
+        evaluate_planning(world, task, replace(config, budgets=(1, 6)))
 
 
 def test_a_relative_target_goes_on_from_where_the_finger_is() -> None:

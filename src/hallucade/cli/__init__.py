@@ -80,9 +80,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         except BrokenPipeError:  # whoever read our output has seen enough
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(141)
-        except (ValueError, OSError, MemoryError) as error:
-            if os.environ.get("HALLUCADE_DEBUG"):
+        except (ValueError, OSError, MemoryError, RuntimeError) as error:
+            if os.environ.get("HALLUCADE_DEBUG") or (isinstance(error, RuntimeError) and not _out_of_memory(error)):
                 raise
+            error = MemoryError() if isinstance(error, RuntimeError) else error
             sys.stderr.write(f"hallucade: {explain(error)}\n")
             sys.exit(2)
         except KeyboardInterrupt:
@@ -101,6 +102,13 @@ def _run(arguments: list[str]) -> None:
         COMMANDS[name](name, rest)
     else:
         raise ValueError(f"unknown command {name!r}; choose one of {', '.join(COMMANDS)}")
+
+
+def _out_of_memory(error: RuntimeError) -> bool:
+    """Return whether that is what torch means: its allocators raise no MemoryError."""
+    from hallucade.training.preflight import is_out_of_memory
+
+    return is_out_of_memory(error)
 
 
 def _overview() -> str:

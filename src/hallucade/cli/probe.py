@@ -35,6 +35,7 @@ def probe(
     if folder.exists() and any(folder.iterdir()):  # minutes before it is needed
         raise ValueError(f"{folder} is not empty; choose another --out")
     config = StateProbeConfig(columns=columns, angles=angles, width=width)
+    folder.mkdir(parents=True, exist_ok=True)
     with staged("learning to read") as stage:
         learned, errors = train_probe(opened, config, training, stage)
     told = {name: asdict(error) for name, error in errors.items()}

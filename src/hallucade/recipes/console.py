@@ -58,7 +58,7 @@ def say(text: str) -> None:
 def explain(error: Exception) -> str:
     """Return one line that says what went wrong and what to do; errors of this package say both themselves."""
     if isinstance(error, MemoryError):
-        return f"not enough memory ({error or 'none is left'}); choose smaller sizes"
+        return f"not enough memory ({str(error) or 'none is left'}); choose smaller sizes"
     if isinstance(error, OSError) and error.strerror:
         where = "" if error.filename is None else f"{error.filename}: "
         return f"{where}{error.strerror}; {REMEDIES.get(error.errno or 0, 'check the path')}"

@@ -142,10 +142,14 @@ def evaluate_planning(
         probe: reads a state off pictures, and the cost is that state's; or a reward, which then is what is wanted.
 
     Raises:
-        ValueError: plans that are not made of the world's steps, or a probe that does not fit task or pictures.
+        ValueError: plans that are not made of the world's steps, budgets beyond the end of an episode, or a probe that
+            does not fit task or pictures.
     """
     config = config or PlanningConfig()
     config.control.check(world)
+    limit = config.frames or task.limit
+    if any(budget > limit for budget in config.budgets):
+        raise ValueError(f"budgets are {config.budgets} frames and episodes end after {limit}; raise --frames")
     if probe is not None:
         probe.check(world.frame_size)
     known = isinstance(task, StateTask) and probe is not None and probe.config.columns != (REWARD,)

@@ -36,6 +36,7 @@ class ProbeTrainingConfig(Config):
         at_least(self, "steps", 1)
         at_least(self, "batch", 1)
         at_least(self, "measured", 2)
+        at_least(self, "seed", 0)
         if not 0 < self.learning_rate < 1:
             raise ValueError(f"learning_rate is {self.learning_rate}; choose one between 0 and 1")
 

@@ -158,6 +158,8 @@ def load_probe(folder: Path, device: torch.device | str = "cpu") -> StateProbe:
     Raises:
         CheckpointError: the folder is missing, damaged or no probe.
     """
+    if not folder.is_dir():
+        raise CheckpointError(f"there is no probe at {folder}; make one with `hallucade probe`")
     checkpoint = read_checkpoint(folder, weights_only=True)
     if "probe" not in checkpoint.config:
         raise CheckpointError(f"{folder} holds no probe; give a folder that `hallucade probe` wrote")
