@@ -20,7 +20,7 @@ from hallucade.objectives.diffusion_forcing import DiffusionForcingConfig
 from hallucade.recipes.load import export, find_checkpoint, load
 from hallucade.recipes.run_config import RunConfig
 from hallucade.recipes.samples import SampleVideos
-from hallucade.recipes.train import train
+from hallucade.recipes.train import train, trained_for
 from hallucade.rollout import Session
 from hallucade.samplers.few_step import FewStepSamplerConfig
 from hallucade.training.checkpoint import Checkpoint, CheckpointFolder
@@ -89,7 +89,10 @@ def newest(run: Path) -> Checkpoint:
 
 
 def test_the_command_line_streams_and_the_run_is_played_alone(folder: Path, tmp_path: Path) -> None:
-    run, options = tmp_path / "run", ("--method.chunk", "4", "--method.no-train-first-chunk", "--method.student-every", "3")
+    run, options = (
+        tmp_path / "run",
+        ("--method.chunk", "4", "--method.no-train-first-chunk", "--method.student-every", "3"),
+    )
     given = ("--store", str(folder / "store"), "--teacher", str(folder / "u-net"), "--out", str(run))
     main(["distill", f"{__file__}:streamed", *given, *options, "--trainer.checkpoint-every", "3"])
     method = load_config(run).method
@@ -145,3 +148,15 @@ def test_what_cannot_be_streamed_is_refused_before_training(folder: Path, tmp_pa
         with pytest.raises(ValueError, match=told):
             train(refused, store, run, networks=teacher, progress=False)
     assert not run.exists()
+
+
+def test_a_run_for_other_steps_streams_the_same_share_of_them() -> None:
+    short = streamed()
+    method = replace(short.method, schedule="2:3,5:9")
+    stages = (Stage(steps=2, frames=5, batch=2), Stage(steps=3, frames=11, batch=2))
+    longer = trained_for(replace(short, method=method, stages=stages), 50)
+    assert [stage.steps for stage in longer.stages] == [20, 30]
+    assert [(phase.end, phase.horizon, phase.streaming) for phase in longer.method.phases] == [
+        (20, 3, False),
+        (50, 9, True),
+    ]

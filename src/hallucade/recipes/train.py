@@ -159,7 +159,9 @@ class KeepPrompts:
 
 
 def trained_for(config: AnyExperiment, steps: int) -> AnyExperiment:
-    """Return the run made longer or shorter: its stages keep their shares, and a dream is sampled at the end at least.
+    """Return the run made longer or shorter: its stages and the phases of its method keep their shares.
+
+    A dream is sampled at the end at least.
 
     Raises:
         ValueError: fewer steps than one.
@@ -171,7 +173,10 @@ def trained_for(config: AnyExperiment, steps: int) -> AnyExperiment:
     lengths = [after - before for before, after in pairwise(edges)]
     stages = tuple(replace(s, steps=n) for s, n in zip(config.stages, lengths, strict=True) if n > 0)
     trainer = replace(config.trainer, steps=steps)
-    return replace(config, stages=stages, trainer=trainer, sample_every=min(config.sample_every, steps))
+    changed = replace(config, stages=stages, trainer=trainer, sample_every=min(config.sample_every, steps))
+    if isinstance(changed, RunConfig) and changed.method is not None:
+        return replace(changed, method=changed.method.lasting(steps, planned=ends[-1]))
+    return changed
 
 
 def make_clips(config: Experiment, store: EpisodeStore | Mixture, latents: Sequence[LatentCache] = ()) -> StagedClips:
