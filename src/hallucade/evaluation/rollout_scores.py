@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float32
+from jaxtyping import Float32, UInt8
 
 from hallucade.actions import ActionSpace
 from hallucade.evaluation.camera_flow import CameraModel
@@ -69,18 +69,18 @@ class RolloutScores:
 
     def add(
         self,
-        before: FrameArray,
-        dreamed: FrameArray,
+        before: UInt8[np.ndarray, "1 h w 3"],
+        dreamed: UInt8[np.ndarray, "n h w 3"],
         rows: Float32[np.ndarray, "n c"],
-        truth: FrameArray | None = None,
+        truth: UInt8[np.ndarray, "n h w 3"] | None = None,
     ) -> dict[str, float]:
         """Add one dream and return what was measured of it alone.
 
         Args:
-            before: the last frame of the prompt, as one of t = 1.
-            dreamed: n frames.
-            rows: the actions that led to them.
-            truth: what really followed, n frames.
+            before: the last frame of the prompt.
+            dreamed: what was dreamed after it.
+            rows: the actions that led to it.
+            truth: what really followed.
         """
         values = self.judge.values(np.concatenate([before, dreamed]), rows)
         if truth is not None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from hallucade.actions import ActionSpace
 from hallucade.config import Config
@@ -107,6 +107,8 @@ def _picture(path: Path, size: tuple[int, int]) -> np.ndarray:
             picture = np.array(opened.convert("RGB"))
     except FileNotFoundError:
         raise ValueError(f"there is no image {path}; paths are relative to the validation file") from None
+    except UnidentifiedImageError:
+        raise ValueError(f"{path} is no picture that can be read; save it as PNG") from None
     _check_size(path, picture.shape[:2], size)
     return picture
 

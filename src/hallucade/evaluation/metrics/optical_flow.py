@@ -16,7 +16,7 @@ from hallucade.shapes import FrameArray
 Flows: TypeAlias = Float32[np.ndarray, "n h w 2"]  # pixels to the right and down, from each frame to the next
 FlowEstimator: TypeAlias = Callable[[FrameArray], Flows]
 
-ROOM = 160  # pixels of the shorter side that small pictures are enlarged to: patches of 8 need room
+ROOM = 128  # pixels of the shorter side that small pictures are enlarged to: patches of 8 need room
 ENLARGED = 4.0  # at most
 SMALLEST = 16  # pixels a side; dense inverse search takes no less than 12
 
