@@ -94,6 +94,11 @@ def test_a_checkpoint_of_a_training_is_imported_from_its_pickle(tmp_path):
     assert not torch.equal(session.step(np.array([0]))[0, 0], down)
 
 
+def test_a_size_without_rows_is_refused(tmp_path, pong, capsys):
+    error = said(capsys, "toywm", pong, tmp_path / "run", "--size", "-3", "5")
+    assert "size is (-3, 5); give rows and columns, 1 or more of each" in error
+
+
 def test_prompts_come_from_a_store_and_its_clips_are_dreamed(tmp_path, pong):
     store = record(RecordingConfig(frames=600, episode_length=100, validation_share=0.4), tmp_path / "store")
     import_checkpoint("toywm", pong, tmp_path / "run", store=EpisodeStore(store.path))

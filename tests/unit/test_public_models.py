@@ -197,6 +197,12 @@ def test_wrappers_are_unwrapped(name, prefix):
     assert found.keys() == inner.keys()
 
 
+def test_weights_that_are_no_numbers_are_named():
+    broken = {"x_embedder.proj.weight": torch.ones(2), "pos_embed": torch.tensor([0, torch.nan, 1])}
+    with pytest.raises(PublicWeightsError, match=r"^pos_embed holds numbers that are not finite; copy or download"):
+        strip_prefix(broken, "x_embedder.proj.weight")
+
+
 def test_several_networks_ask_which():
     both = {f"{name}.x_embedder.proj.weight": torch.full((1,), i) for i, name in enumerate(("model", "ema"))}
     with pytest.raises(PublicWeightsError, match=r"choose one with --prefix: 'model.', 'ema.'"):

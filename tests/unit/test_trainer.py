@@ -118,6 +118,22 @@ def test_a_used_folder_is_refused_and_untouched(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("manifest.json", "{}"),
+        ("config.json", '{"type": "AutoencoderKL"}'),
+        ("config.json", "[1]"),
+        ("config.json", ""),
+    ],
+)
+def test_resuming_in_the_folder_of_something_else_writes_nothing(tmp_path: Path, name: str, content: str) -> None:
+    (tmp_path / name).write_text(content)
+    with pytest.raises(ValueError, match="holds something else than a training; choose another run folder"):
+        tiny_trainer(tmp_path).train(resume=True)
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [(name, content)]
+
+
 def test_a_run_folder_holds_config_metrics_logs_and_where_it_comes_from(tmp_path: Path) -> None:
     result = tiny_trainer(tmp_path, steps=2, fingerprint="abc").train()
     run = RunFolder(tmp_path)

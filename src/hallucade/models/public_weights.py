@@ -109,7 +109,7 @@ def strip_prefix(tensors: Mapping[str, Tensor], anchor: str, prefix: str | None 
         prefix: what stands before the names of the network that is meant, where there are several.
 
     Raises:
-        PublicWeightsError: no network, or several and no `prefix`.
+        PublicWeightsError: no network, several and no `prefix`, or weights that are not finite.
     """
     plain = {name.replace("_orig_mod.", ""): value for name, value in tensors.items()}
     found = list(_prefixes(plain, anchor))
@@ -121,7 +121,12 @@ def strip_prefix(tensors: Mapping[str, Tensor], anchor: str, prefix: str | None 
     if prefix is None and len(found) > 1:
         raise PublicWeightsError(f"the file holds several networks; choose one with --prefix: {_quoted(found)}")
     chosen = found[0] if prefix is None else prefix
-    return {name.removeprefix(chosen): value for name, value in plain.items() if name.startswith(chosen)}
+    own = {name.removeprefix(chosen): value for name, value in plain.items() if name.startswith(chosen)}
+    if broken := [name for name, value in own.items() if not bool(value.float().isfinite().all())]:
+        raise PublicWeightsError(
+            f"{', '.join(broken[:5])} holds numbers that are not finite; copy or download it again"
+        )
+    return own
 
 
 def _prefixes(tensors: Iterable[str], anchor: str) -> Iterator[str]:

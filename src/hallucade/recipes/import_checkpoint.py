@@ -50,12 +50,20 @@ NANOWM_HISTORY = 0.02  # noise level of what NanoWM has seen, when it dreams
 
 @dataclass(frozen=True, kw_only=True)
 class Hints:
-    """What weights may not tell of themselves."""
+    """What weights may not tell of themselves.
+
+    Raises:
+        ValueError: a size without rows or columns.
+    """
 
     prefix: str | None = None  # before the names of the network that is meant, where a file holds several
     size: tuple[int, int] | None = None  # rows and columns of a frame or latent
     injection: nanowm.Injection | None = None  # where actions enter
     tokenizer: PretrainedTokenizerConfig | None = None  # what makes and shows the latents
+
+    def __post_init__(self) -> None:
+        if self.size is not None and min(self.size) < 1:
+            raise ValueError(f"size is {self.size}; give rows and columns, 1 or more of each")
 
 
 class Family(ABC):

@@ -3,9 +3,10 @@
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from hallucade.data.lock import LOCK, lock_folder
+from hallucade.data.manifest import MANIFEST
 from hallucade.training.checkpoint import CheckpointFolder
 
 CHECKPOINTS = "checkpoints"
@@ -35,9 +36,10 @@ class RunFolder:
         """Make the folder, keep other trainings out, sweep up after a killed writer, and write config.json.
 
         Raises:
-            ValueError: another training is at work there.
+            ValueError: another training is at work there, or it is the folder of something else.
             OSError: the folder cannot be written to.
         """
+        self._refuse_foreign(run_config)
         self.path.mkdir(parents=True, exist_ok=True)
         self._lock = lock_folder(self.path)
         if self._lock is None:
@@ -49,8 +51,25 @@ class RunFolder:
         temporary.write_text(json.dumps(run_config, indent=2) + "\n", encoding="utf-8")
         os.replace(temporary, self.config)
 
+    def _refuse_foreign(self, run_config: dict[str, Any]) -> None:
+        """Make sure that a training that resumes before its first checkpoint writes over nobody's files."""
+        if (self.path / CHECKPOINTS).exists():
+            return
+        kind = run_config.get("type")
+        if (self.path / MANIFEST).exists() or (self.config.exists() and _kind(self.config) != kind):
+            raise ValueError(f"{self.path} holds something else than a training; choose another run folder")
+
     def release(self) -> None:
         """Let other trainings in; harmless when repeated."""
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
+
+
+def _kind(path: Path) -> object:
+    """Return what a file says is in it, or the path, which is nothing that a training would say."""
+    try:
+        content = json.loads(path.read_bytes())
+    except (ValueError, OSError):
+        return path
+    return cast("dict[str, Any]", content).get("type") if isinstance(content, dict) else path
