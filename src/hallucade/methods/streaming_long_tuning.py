@@ -132,7 +132,7 @@ class StreamingLongTuning(SelfForcing):
     ) -> None:
         super().__init__(config, tokenizer, networks, sampler, seed)
         self.streaming, self.phases = config, config.all_phases()
-        self.state = StreamingState(self._blank_memory)
+        self.state = StreamingState(self._blank)
         self.register_buffer("chunks_drawn", torch.tensor(0))  # in place: shows the trainer that a step has begun
         for number in range(len(self.phases)):
             self._check_phase(number)
@@ -236,12 +236,13 @@ class StreamingLongTuning(SelfForcing):
         memory = self.model.prefill(LatentClip(first, actions[:, : (prompt - 1) * stride]))
         return StreamedSequence(actions, first, memory, number, horizon)
 
-    def _blank_memory(self, actions: Actions) -> Any:
+    @torch.no_grad()
+    def _blank(self, actions: Actions) -> StreamedSequence:
+        """Return a sequence of these actions with nothing in it."""
         prompt, weight = self.config.prompt, next(self.model.parameters())
-        latents = weight.new_zeros(len(actions), prompt, *self.model.latent_shape)
-        known = actions[:, : (prompt - 1) * self.tokenizer.stride].to(weight.device)
-        with torch.no_grad():
-            return self.model.prefill(LatentClip(latents, known))
+        latents, actions = weight.new_zeros(len(actions), prompt, *self.model.latent_shape), actions.to(weight.device)
+        memory = self.model.prefill(LatentClip(latents, actions[:, : (prompt - 1) * self.tokenizer.stride]))
+        return StreamedSequence(actions, latents, memory, phase=0, horizon=0)
 
     def _advanced(
         self, sequence: StreamedSequence, walk: ChunkWalk, step: int, generator: torch.Generator

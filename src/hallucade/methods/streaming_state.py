@@ -37,10 +37,11 @@ class StreamingState(RankState):
     """The sequence of each microbatch.
 
     Args:
-        blank: returns a student's memory of the right structure for these actions; its values do not matter.
+        blank: returns a sequence of these actions that has the right structure, on the device where it belongs; its
+            values do not matter.
     """
 
-    def __init__(self, blank: Callable[[Actions], Any]) -> None:
+    def __init__(self, blank: Callable[[Actions], StreamedSequence]) -> None:
         super().__init__()
         self._blank = blank
         self._sequences: dict[int, StreamedSequence] = {}
@@ -63,12 +64,7 @@ class StreamingState(RankState):
         for name, value in tensors.items():
             part, _, leaf = name.partition(".")
             parts.setdefault(int(part), {})[leaf] = value
-        self._sequences = {part: self._rebuilt(found) for part, found in parts.items()}
-
-    def _rebuilt(self, tensors: Mapping[str, Tensor]) -> StreamedSequence:
-        actions, recent = tensors["actions"], tensors["recent"]
-        memory = self._blank(actions)
-        return filled(StreamedSequence(actions, recent, memory, phase=0, horizon=0), tensors)
+        self._sequences = {part: filled(self._blank(found["actions"]), found) for part, found in parts.items()}
 
 
 def leaves(value: Any, name: str = "") -> Iterator[tuple[str, Tensor]]:
