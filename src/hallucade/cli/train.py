@@ -13,6 +13,7 @@ from hallucade.cli.parse import MARKERS
 from hallucade.cli.tokenizer_training import train as train_tokenizer
 from hallucade.data.mixture import open_stores
 from hallucade.recipes.console import counting, say
+from hallucade.recipes.dry_run import dry_run
 from hallucade.recipes.latents import open_caches
 from hallucade.recipes.registry import RECIPES, find_experiment, find_recipe
 from hallucade.recipes.run_config import RunConfig
@@ -47,6 +48,8 @@ class Train:
     """Train so many steps in all; the recipe's stages keep their shares of them."""
     resume: bool = False
     """Go on from the newest checkpoint of that folder."""
+    dry_run: bool = False
+    """Say how much memory every network and one step would need, and stop; nothing is trained, recorded or written."""
 
     @property
     def networks(self) -> dict[str, Path]:
@@ -78,6 +81,9 @@ def run_training(command: Train) -> None:
     if command.tokenizer is not None:
         config = replace(config, tokenizer=PretrainedTokenizerConfig(path=command.tokenizer))
     name = Path(config.recipe).stem
+    if command.dry_run:
+        say("\n".join(_dry_run(command, config, STORES / name)))
+        return
     if command.store is not None:
         store = open_stores(command.store)
     else:
@@ -94,6 +100,13 @@ def run_training(command: Train) -> None:
     say(f"{result.reason} at step {result.step}{speed}: {result.checkpoint}")
     if result.reason != "finished":
         say("go on with the same command and --resume")
+
+
+def _dry_run(command: Train, config: RunConfig, own_store: Path) -> list[str]:
+    """Return what the training would need; the recipe's own store is used if it is there."""
+    place = command.store or (str(own_store) if own_store.exists() else None)
+    store = None if place is None else open_stores(place)
+    return dry_run(config, store, latents=open_caches(command.latents), networks=command.networks).lines()
 
 
 def train(arguments: Sequence[str]) -> None:

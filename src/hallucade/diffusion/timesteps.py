@@ -8,6 +8,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from hallucade.config import Config
+from hallucade.diffusion.schedules import check_shift, shift_levels
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,10 +41,16 @@ class LevelConfig(Config):
 
 @dataclass(frozen=True, kw_only=True)
 class UniformLevels(LevelConfig):
-    """Every level equally often."""
+    """Every level equally often, or every level of a schedule that is shifted."""
+
+    shift: float = 1.0  # above 1 leans towards noise, as a sampler's shift does
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_shift(self.shift)
 
     def _draw(self, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
-        return torch.rand(shape, generator=generator, device=generator.device)
+        return shift_levels(torch.rand(shape, generator=generator, device=generator.device), self.shift)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -136,13 +136,21 @@ def make_method(
 ) -> tuple[Method, WorldModel[Any]]:
     """Return what trains a run, and the network that it is all about."""
     networks = build_networks(config, given, tokenizer)
-    model = networks[MODEL]
+    return method_of(config, tokenizer, networks), networks[MODEL]
+
+
+def method_of(config: RunConfig, tokenizer: Tokenizer, networks: Mapping[str, WorldModel[Any]]) -> Method:
+    """Return what trains a run's networks, which are given by role.
+
+    Raises:
+        ValueError: the method cannot train them, or on such clips.
+    """
     if config.method is not None:
         method = config.method.build(tokenizer, networks, config.sampler.build(), config.trainer.seed)
         method.check_clips([(stage.steps, stage.frames) for stage in config.stages])
-        return method, model
+        return method
     assert config.objective is not None
-    return Pretrain(tokenizer, model, config.objective.build()), model
+    return Pretrain(tokenizer, networks[MODEL], config.objective.build())
 
 
 class KeepPrompts:
