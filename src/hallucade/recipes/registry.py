@@ -11,7 +11,7 @@ from hallucade.methods import ode_initialisation as ode_initialisation
 from hallucade.methods import streaming_long_tuning as streaming_long_tuning
 from hallucade.objectives import long_steps as long_steps
 from hallucade.objectives import teacher_forcing as teacher_forcing
-from hallucade.recipes import dino_wm, games2d, games3d, robots
+from hallucade.recipes import dino_wm, games2d, games3d, matrix_game, robots
 from hallucade.recipes.any_game import transformer_medium, transformer_small, unet_small
 from hallucade.recipes.distilled_pong import pong_distilled, pong_teacher
 from hallucade.recipes.planning_worlds import point_maze_planning, pusht_planning
@@ -61,6 +61,10 @@ RECIPES: dict[str, Recipe] = {
     "doom_nanowm": games3d.doom_nanowm,
     "doom_third_person_nanowm": games3d.doom_third_person_nanowm,
     "crafter_nanowm": games2d.crafter_nanowm,
+    "matrix_game_teacher": matrix_game.matrix_game_teacher,
+    "matrix_game_causal": matrix_game.matrix_game_causal,
+    "matrix_game_self_forcing": matrix_game.matrix_game_self_forcing,
+    "matrix_game_streaming": matrix_game.matrix_game_streaming,
     "pusht_planning": pusht_planning,
     "point_maze_planning": point_maze_planning,
 }
