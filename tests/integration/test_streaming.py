@@ -4,6 +4,7 @@ import os
 import signal
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,6 +13,8 @@ from tiny_recipe import tiny_recipe
 from hallucade.cli import main
 from hallucade.data.recorder import RecordingConfig, record
 from hallucade.data.store import EpisodeStore
+from hallucade.methods import self_forcing
+from hallucade.methods.distribution_matching import critic_loss
 from hallucade.methods.streaming_long_tuning import StreamingLongTuningConfig
 from hallucade.models.base import WorldModelConfig
 from hallucade.models.diffusion_transformer import DiffusionTransformerConfig
@@ -132,6 +135,31 @@ def test_a_sequence_that_was_interrupted_goes_on_to_the_same_bits(
     for ours, theirs in ((halves.weights, whole.weights), (halves.training, whole.training)):
         assert ours.keys() == theirs.keys()
         assert all(torch.equal(value, theirs[name]) for name, value in ours.items())
+
+
+def test_a_step_that_failed_half_way_is_not_saved(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The fourth step draws its chunk, and then the critic fails: a run that goes on draws the same chunk again."""
+    config, store = replace(streamed(), sample_every=99), EpisodeStore(folder / "store")
+    given = {"teacher": folder / "u-net"}
+    train(config, store, tmp_path / "whole", networks=given, progress=False)
+    calls: list[int] = []
+
+    def failing(*inputs: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 5:  # the first is that of the preflight
+            raise RuntimeError("the critic broke")
+        return critic_loss(*inputs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(self_forcing, "critic_loss", failing)
+        with pytest.raises(RuntimeError, match="the critic broke"):
+            train(config, store, tmp_path / "halves", networks=given, progress=False)
+    assert newest(tmp_path / "halves").step == 2
+    train(config, store, tmp_path / "halves", resume=True, progress=False)
+    whole, halves = (newest(tmp_path / name).weights for name in ("whole", "halves"))
+    assert all(torch.equal(value, whole[name]) for name, value in halves.items())
 
 
 def test_what_cannot_be_streamed_is_refused_before_training(folder: Path, tmp_path: Path) -> None:

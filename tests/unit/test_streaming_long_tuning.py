@@ -278,6 +278,14 @@ def test_latents_of_several_frames_keep_their_actions() -> None:
         assert torch.equal(window.actions, real.leading_to(1 + 3 * number, 5 + 3 * number))
 
 
+def test_latents_of_a_cache_stand_in_for_frames() -> None:
+    clip = batch(seed=0)
+    cached = replace(clip, frames=clip.frames[:, :, :0, :0], latents=PixelTokenizer().encode(clip.frames))
+    ours, theirs = method(), method()
+    assert run(ours, clip, 0) == run(theirs, cached, 0)
+    assert torch.equal(ours.state.of(0).recent, theirs.state.of(0).recent)
+
+
 @pytest.mark.parametrize("context", ["clean", "noised"])
 def test_the_picture_that_a_window_is_conditioned_on_is_its_own_first_one(context: str) -> None:
     conditioned = replace(TRANSFORMER, image_condition="first_frame")
