@@ -17,8 +17,10 @@ from torch import nn
 import hallucade
 from hallucade.data.pictures import overlay_keys
 from hallucade.data.store import EpisodeStore
+from hallucade.methods.self_forcing import SelfForcingConfig
 from hallucade.models.unet import UNetConfig
 from hallucade.objectives.next_frame import NextFrameConfig
+from hallucade.recipes.distilled_pong import pong_distilled
 from hallucade.recipes.load import export, load, make_world, read_config, run_facts
 from hallucade.recipes.prompts import PROMPTS, load_prompts, prompt_of, save_prompts, validation_episodes
 from hallucade.recipes.registry import RECIPES, find_recipe
@@ -155,6 +157,14 @@ def test_a_file_without_a_recipe_of_its_name_says_so(tmp_path: Path) -> None:
 def test_stages_must_add_up_to_the_trainers_steps() -> None:
     with pytest.raises(ValueError, match="stages of recipe 'tiny' have 5 steps and its trainer 6; make them equal, or"):
         replace(CONFIG, trainer=TrainerConfig(steps=6))
+
+
+def test_clips_that_leave_a_method_nothing_to_play_are_refused_at_once() -> None:
+    recipe = pong_distilled()
+    assert isinstance(recipe.method, SelfForcingConfig)
+    frames = recipe.method.prompt
+    with pytest.raises(ValueError, match=f"clips of {frames} frames leave nothing to play after a prompt of {frames}"):
+        replace(recipe, stages=tuple(replace(stage, frames=frames) for stage in recipe.stages))
 
 
 @pytest.mark.parametrize(("steps", "stages"), [(5, [2, 3]), (50, [20, 30]), (7, [3, 4]), (2, [1, 1]), (1, [1])])

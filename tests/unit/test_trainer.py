@@ -134,6 +134,15 @@ def test_resuming_in_the_folder_of_something_else_writes_nothing(tmp_path: Path,
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [(name, content)]
 
 
+def test_a_training_that_ended_before_its_first_step_leaves_a_free_folder(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path)
+    run.claim({"name": "tiny"})
+    run.release()
+    assert tiny_trainer(tmp_path, steps=2).train().step == 2
+    with pytest.raises(ValueError, match="is not empty"):
+        tiny_trainer(tmp_path, steps=2).train()
+
+
 def test_a_run_folder_holds_config_metrics_logs_and_where_it_comes_from(tmp_path: Path) -> None:
     result = tiny_trainer(tmp_path, steps=2, fingerprint="abc").train()
     run = RunFolder(tmp_path)

@@ -104,6 +104,13 @@ class MethodConfig(Config):
         """
         raise NotImplementedError
 
+    def check_clips(self, frames: int) -> None:
+        """Refuse clips that are too short for the method.
+
+        Raises:
+            ValueError: names how long they have to be.
+        """
+
     def lasting(self, steps: int, planned: int) -> "MethodConfig":
         """Return the method of a training of `steps` steps that was planned with others: phases keep their shares."""
         return self

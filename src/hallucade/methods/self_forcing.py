@@ -51,6 +51,13 @@ class SelfForcingConfig(MethodConfig):
         if self.first_graded < 0:
             raise ValueError(f"first_graded is {self.first_graded}; use 0 to grade every block, or more")
 
+    def check_clips(self, frames: int) -> None:
+        if frames <= self.prompt:
+            raise ValueError(
+                f"clips of {frames} frames leave nothing to play after a prompt of {self.prompt} latents; lengthen the "
+                "stages' clips, or shorten --method.prompt"
+            )
+
     def build(
         self, tokenizer: Tokenizer, networks: Mapping[str, WorldModel[Any]], sampler: Sampler[Any], seed: int
     ) -> "SelfForcing":

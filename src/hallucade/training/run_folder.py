@@ -29,7 +29,8 @@ class RunFolder:
         Raises:
             ValueError: the folder is not empty.
         """
-        if self.path.is_dir() and any(entry.name != LOCK for entry in self.path.iterdir()):
+        begun = {LOCK, self.config.name}  # all that there is of a training that ended before its first step
+        if self.path.is_dir() and any(entry.name not in begun for entry in self.path.iterdir()):
             raise ValueError(f"run folder {self.path} is not empty; resume it, or choose another")
 
     def claim(self, run_config: dict[str, Any]) -> None:
