@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from hallucade.actions import ActionSpace
 from hallucade.config import Config
 from hallucade.diffusion.schedules import NoiseSchedule
 from hallucade.shapes import Action, Actions, Latent, Latents
+from hallucade.tokenizers.base import Tokenizer
 
 State = TypeVar("State")
 
@@ -57,6 +58,7 @@ class WorldModel(nn.Module, ABC, Generic[State]):
 
     block: int = 1  # latents in a block, k
     context: int = 1  # latents that a prompt should hold for the model to be at its best
+    lead: int = 0  # latents at the start of a training clip that are context only
 
     @property
     def grain(self) -> int:
@@ -97,7 +99,6 @@ class DiffusionModel(WorldModel[State]):
 
     schedule: NoiseSchedule
     latent_shape: tuple[int, ...]
-    lead: int = 0
     given: int = 0
     causal: bool = True  # predicts each block from those before it; False: from all of a clip at once, without a memory
     context_level: float = 0.0  # noise level that the model is told for latents that are given
@@ -196,8 +197,8 @@ class DiffusionModel(WorldModel[State]):
         return self.schedule.velocity(x0, noisy, level)
 
 
-def first_forced(model: DiffusionModel[Any], clip: LatentClip, noisy: Tensor) -> int:
-    """Return the number of the first latent that `teacher_forced` predicts.
+def first_forced(model: WorldModel[Any], clip: LatentClip, noisy: Tensor) -> int:
+    """Return the number of the first latent that is predicted after a clip's own ones before it.
 
     Raises:
         ValueError: as it says.
@@ -212,8 +213,8 @@ def first_forced(model: DiffusionModel[Any], clip: LatentClip, noisy: Tensor) ->
     return first
 
 
-def forced_latents(model: DiffusionModel[Any], latents: int) -> int:
-    """Return how many latents at the end of a clip of so many `teacher_forced` can predict.
+def forced_latents(model: WorldModel[Any], latents: int) -> int:
+    """Return how many latents at the end of a clip of so many can be predicted after its own ones before them.
 
     Raises:
         ValueError: none, with the length that clips need.
@@ -227,12 +228,65 @@ def forced_latents(model: DiffusionModel[Any], latents: int) -> int:
     return (latents - least) // model.block * model.block
 
 
+class TokenModel(WorldModel[State]):
+    """A world model that says how likely each code is in each cell of the next block, some cells of which are known.
+
+    A cell that is not known holds the number after the last code, ``mask``.
+    """
+
+    codes: int
+    latent_shape: tuple[int, ...]  # rows, columns
+
+    @property
+    def mask(self) -> int:
+        """What stands in cells that are not known."""
+        return self.codes
+
+    @abstractmethod
+    def logits(
+        self, state: State, action: Action | None, tokens: Int64[Tensor, "b k h w"]
+    ) -> Float[Tensor, "b k h w codes"]:
+        """Return the logits of every cell of the next block; `action` None is "no action". Never changes `state`."""
+
+    @abstractmethod
+    def forced_logits(
+        self,
+        clip: LatentClip,
+        tokens: Int64[Tensor, "b p h w"],
+        dropped: Bool[Tensor, "b n"] | None = None,
+    ) -> Float[Tensor, "b p h w codes"]:
+        """Return the logits of a clip's last p latents, each block after the clip's own latents before it.
+
+        Args:
+            clip: what really came, whole, or what a memory should hold in its place.
+            tokens: whole blocks at its end, with cells that are not known.
+            dropped: actions to replace by "no action" where they lead to one of these.
+
+        Raises:
+            ValueError: `tokens` holds no whole blocks, or leaves too few latents before it.
+        """
+
+
 class WorldModelConfig(Config):
     """Base of model configs."""
 
     def build(self, actions: ActionSpace, latent_shape: tuple[int, ...]) -> WorldModel[Any]:
-        """Build the model for encoded actions and latents of this shape, with fresh weights."""
+        """Build the model for encoded actions and float latents of this shape, with fresh weights."""
         raise NotImplementedError
+
+    def build_on(self, tokenizer: Tokenizer, actions: ActionSpace, frame_size: tuple[int, int]) -> WorldModel[Any]:
+        """Build the model for what a tokenizer makes of frames of this height and width.
+
+        Raises:
+            ValueError: it makes codes, and this model dreams float channels, or the other way round.
+        """
+        if tokenizer.codes is not None:
+            name = type(self).__name__.removesuffix("Config")
+            raise ValueError(
+                f"a {name} dreams float channels, and the tokenizer makes one of {tokenizer.codes:,} codes a cell; use "
+                "a token model, or a tokenizer such as tokenizer_kl"
+            )
+        return self.build(actions, tokenizer.latent_shape(*frame_size))
 
     def check_clips(self, frames: int) -> None:
         """Refuse training whose longest clips, of so many frames, leave out what play will need.

@@ -130,11 +130,12 @@ class FrameTransformer(nn.Module):
 
     Args:
         config: sizes and layers.
-        latent_shape: of a frame that it returns.
+        latent_shape: of a frame, without what is `extra`.
         extra: channels that a frame it reads has beside these.
         features: of an encoded action.
         axes: the last so many of these are axes of a stick or a mouse.
         stride: actions a latent.
+        writes: channels of a frame that it returns; None for those of `latent_shape`.
     """
 
     def __init__(
@@ -146,6 +147,7 @@ class FrameTransformer(nn.Module):
         features: int,
         axes: int,
         stride: int,
+        writes: int | None = None,
     ) -> None:
         super().__init__()
         channels, height, width = latent_shape
@@ -180,7 +182,7 @@ class FrameTransformer(nn.Module):
         self.blocks = nn.ModuleList(_build_block(config, site) for site in _sites(config, features, axes, stride))
         self.modulation = Modulation(config.width, 2, zero=config.zero_init)
         self.norm = build_norm(config.norm, config.width)
-        self.output = PatchOutput(channels, config.width, config.patch)
+        self.output = PatchOutput(writes or channels, config.width, config.patch)
         if config.zero_init:
             nn.init.zeros_(self.output.project.weight)
             nn.init.zeros_(self.output.project.bias)
@@ -222,7 +224,7 @@ class FrameTransformer(nn.Module):
         tokens = self.views.tokens(self.looks_back)
         return [BlockCache.of_clip(keys, self.window, tokens) for keys in own]
 
-    def read_out(self, tokens: Float[Tensor, "b t n c"], cues: FrameCues) -> Float[Tensor, "b t *latent"]:
+    def read_out(self, tokens: Float[Tensor, "b t n c"], cues: FrameCues) -> Float[Tensor, "b t writes h w"]:
         """Return frames from the tokens that left the last block."""
         condition = cues.condition + cues.action if self.acts_in_output else cues.condition
         return self.output(modulate(self.norm(tokens[:, :, : self.patches]), *self.modulation(condition)), self.rows)

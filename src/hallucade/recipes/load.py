@@ -108,7 +108,7 @@ def build_world(
     source = config.source
     assert source is not None
     tokenizer = config.tokenizer.kept_in(folder).build()
-    model = config.model.build(source.actions, tokenizer.latent_shape(*source.frame_size))
+    model = config.model.build_on(tokenizer, source.actions, source.frame_size)
     both = nn.ModuleDict({"tokenizer": tokenizer, "model": model})
     load_tensors(both, played(weights), folder)
     both.eval().requires_grad_(False).to(device or default_device())

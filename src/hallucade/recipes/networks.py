@@ -31,7 +31,7 @@ class GivenNetwork:
     def build(self, tokenizer: Tokenizer) -> WorldModel[Any]:
         """Build the network with these weights."""
         source = self.source
-        model = self.origin.model.build(source.actions, tokenizer.latent_shape(*source.frame_size))
+        model = self.origin.model.build_on(tokenizer, source.actions, source.frame_size)
         load_tensors(model, self.weights, self.origin.run)
         return model
 
@@ -98,14 +98,14 @@ def build_networks(
     """
     source = config.source
     assert source is not None
-    model = config.model.build(source.actions, tokenizer.latent_shape(*source.frame_size))
+    model = config.model.build_on(tokenizer, source.actions, source.frame_size)
     if MODEL in given:
         load_tensors(model, given[MODEL].weights, given[MODEL].origin.run)
     networks = {role: network.build(tokenizer) for role, network in given.items() if role != MODEL}
     asked = () if config.method is None else config.method.networks
     if CRITIC in asked and CRITIC not in networks:
         other = config.networks.get(CRITIC)  # of a run that goes on; its weights are in the checkpoint
-        fresh = other and other.model.build(source.actions, tokenizer.latent_shape(*source.frame_size))
+        fresh = other and other.model.build_on(tokenizer, source.actions, source.frame_size)
         networks[CRITIC] = fresh or copy.deepcopy(networks[TEACHER])
     if TEACHER in networks:
         freeze(networks[TEACHER])

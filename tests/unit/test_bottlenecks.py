@@ -1,0 +1,153 @@
+"""Bottlenecks: every code has one vector and comes back from it; gradients pass; codebooks stay alive."""
+
+import pytest
+import torch
+
+from hallucade.tokenizers.bottlenecks.fsq import FSQConfig
+from hallucade.tokenizers.bottlenecks.gaussian import GaussianConfig
+from hallucade.tokenizers.bottlenecks.lfq import LFQConfig
+from hallucade.tokenizers.bottlenecks.vector_quantizer import VQConfig
+
+CODED = [FSQConfig(levels=(3, 2, 5, 4)), LFQConfig(bits=6), VQConfig(codes=70, width=5)]
+BOTTLENECKS = [*CODED, GaussianConfig(channels=3)]
+
+
+def encoded(config, seed=0, scale=2.0, size=(2, 3, 7)):
+    n, h, w = size
+    draw = torch.randn(n, config.build().width, h, w, generator=torch.Generator().manual_seed(seed))
+    return scale * draw
+
+
+@pytest.mark.parametrize("config", CODED, ids=lambda c: type(c).__name__)
+def test_every_code_has_a_vector_of_its_own(config):
+    torch.manual_seed(0)
+    bottleneck = config.build().eval()
+    codes = torch.arange(bottleneck.codes)[:, None, None]
+    vectors = bottleneck.features(codes)
+    assert vectors.shape == (bottleneck.codes, bottleneck.width, 1, 1)
+    assert len(torch.unique(vectors.flatten(1), dim=0)) == bottleneck.codes
+    nearest = torch.cdist(vectors.flatten(1), vectors.flatten(1)).argmin(1)
+    assert torch.equal(nearest, codes.flatten())
+
+
+@pytest.mark.parametrize("config", BOTTLENECKS, ids=lambda c: type(c).__name__)
+def test_what_the_decoder_reads_in_training_is_what_latents_stand_for(config):
+    torch.manual_seed(0)
+    bottleneck, x = config.build(), encoded(config)
+    bottleneck(x)  # a codebook starts at the first features
+    bottleneck.eval()
+    latents = bottleneck.latents(x)
+    assert latents.shape == (2, *bottleneck.latent_shape(3, 7))
+    if bottleneck.codes is None:
+        mean = bottleneck.to_moments(x).chunk(2, 1)[0]
+        torch.testing.assert_close(bottleneck.features(latents), mean)
+        return
+    passed = bottleneck(x)
+    assert torch.equal(passed.codes, latents)
+    torch.testing.assert_close(passed.features, bottleneck.features(latents))
+    assert 0 <= int(latents.min()) <= int(latents.max()) < bottleneck.codes
+
+
+@pytest.mark.parametrize("config", BOTTLENECKS, ids=lambda c: type(c).__name__)
+def test_gradients_reach_the_encoder_through_features_and_losses(config):
+    torch.manual_seed(0)
+    bottleneck, x = config.build(), encoded(config, scale=0.5).requires_grad_()
+    passed = bottleneck(x)
+    for part in (passed.features.sum(), *passed.losses.values()):
+        (gradient,) = torch.autograd.grad(part, x, retain_graph=True)
+        assert gradient.abs().sum() > 0
+
+
+def test_scalars_are_rounded_to_their_levels():
+    fsq = FSQConfig(levels=(5, 4)).build()
+    far = torch.tensor([[-9.0, -9.0], [9.0, 9.0], [0.0, 0.0]])[..., None, None]
+    assert fsq.features(fsq.latents(far)).flatten(1).tolist() == [[-1, -1], [1, 0.5], [0, 0]]
+    assert fsq.codes == 20
+
+
+def test_entropy_is_least_for_clear_choices_of_all_codes():
+    lfq = LFQConfig(bits=3, entropy_weight=1.0, commitment=0.0, sample=64).build()
+    clear = lfq.features(torch.arange(8).reshape(8, 1, 1)) * 5
+    loss = {"clear": clear, "one code": clear[:1].expand(8, -1, -1, -1), "unclear": torch.zeros(8, 3, 1, 1)}
+    entropy = {name: float(lfq(x).losses["entropy"]) for name, x in loss.items()}
+    assert entropy["clear"] == pytest.approx(-3 * torch.tensor(2.0).log().item(), abs=1e-4)
+    assert entropy["one code"] == pytest.approx(0, abs=1e-4)
+    assert entropy["unclear"] == pytest.approx(0, abs=1e-4)  # every choice open, and so is the mean one
+
+
+def test_the_codebook_is_the_running_mean_of_what_chose_each_code():
+    torch.manual_seed(0)
+    vq = VQConfig(codes=4, width=2, decay=0.5, epsilon=1e-9, patience=0).build()
+    corners = torch.tensor([[3.0, 3.0], [3.0, -3.0], [-3.0, 3.0], [-3.0, -3.0]])
+    for _ in range(30):
+        x = corners.repeat(5, 1) + 0.1 * torch.randn(20, 2)
+        vq.book[:] = corners + 0.5 if not bool(vq.started) else vq.book
+        vq.started.fill_(True)
+        vq(x[..., None, None])
+    torch.testing.assert_close(vq.book, corners, atol=0.15, rtol=0)
+    torch.testing.assert_close(vq.counts, torch.full((4,), 5.0), atol=0.01, rtol=0)
+
+
+def test_codes_that_nothing_chooses_start_again_and_stay_there():
+    torch.manual_seed(0)
+    vq = VQConfig(codes=6, width=2, patience=3).build()
+    vq.started.fill_(True)
+    vq.book[:] = torch.tensor([0.0, 0.0])
+    vq.book[1:] = 100 + torch.arange(5.0)[:, None]  # out of reach
+    vq.sums.copy_(vq.book)
+    spread = torch.randn(64, 2, 1, 1)
+    for _ in range(3):
+        vq(spread)
+    assert vq.book.abs().max() < 10, "unused codes were not put at features"
+    before = vq.book.clone()
+    vq(spread)  # running sums that still pointed to the old place would pull them back
+    assert (vq.book - before).abs().max() < 1
+    assert len(torch.unique(vq.latents(spread))) > 1
+
+
+def test_a_codebook_does_not_move_in_play():
+    torch.manual_seed(0)
+    vq = VQConfig(codes=9, width=3).build()
+    vq(encoded(VQConfig(codes=9, width=3)))
+    before = {name: value.clone() for name, value in vq.eval().state_dict().items()}
+    vq(encoded(VQConfig(codes=9, width=3), seed=1))
+    assert all(torch.equal(value, before[name]) for name, value in vq.state_dict().items())
+
+
+def test_half_precision_of_a_trainer_does_not_reach_the_codebook():
+    torch.manual_seed(0)
+    vq, x = VQConfig(codes=50, width=8).build(), encoded(VQConfig(width=8), scale=300.0, size=(4, 5, 5))
+    vq(x)
+    vq.eval()
+    with torch.autocast("cpu", torch.bfloat16):
+        half, passed = vq.latents(x), vq(x)
+    assert torch.equal(half, vq.latents(x))
+    assert passed.features.dtype == torch.float32
+
+
+def test_latents_of_a_gaussian_are_as_large_as_noise():
+    torch.manual_seed(0)
+    gaussian = GaussianConfig(channels=2, memory=0.5).build()
+    x = torch.randn(64, 2, 3, 3) * torch.tensor([5.0, 0.1])[:, None, None] + 7
+    for _ in range(40):
+        gaussian(x)
+    latents = gaussian.latents(x)
+    torch.testing.assert_close(latents.mean((0, 2, 3)), torch.zeros(2), atol=0.1, rtol=0)
+    torch.testing.assert_close(latents.std((0, 2, 3)), torch.ones(2), atol=0.1, rtol=0)
+    torch.testing.assert_close(gaussian.features(latents), gaussian.to_moments(x).chunk(2, 1)[0])
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: FSQConfig(levels=(8, 1)), "levels are (8, 1); give each channel 2 or more"),
+        (lambda: FSQConfig(levels=(256, 257)), "65,792 codes; use 65,536 or fewer"),
+        (lambda: LFQConfig(bits=15), "bits is 15; use 1 to 14"),
+        (lambda: VQConfig(codes=1), "codes is 1; use 2 to 65,536"),
+        (lambda: VQConfig(decay=1.0), "decay is 1.0; use a number between 0 and 1"),
+        (lambda: GaussianConfig(channels=0), "channels is 0"),
+    ],
+)
+def test_what_makes_no_bottleneck_is_refused(make, words):
+    with pytest.raises(ValueError, match=words.replace("(", r"\(").replace(")", r"\)")):
+        make()
