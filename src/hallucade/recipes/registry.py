@@ -13,7 +13,7 @@ from hallucade.objectives import long_steps as long_steps
 from hallucade.objectives import teacher_forcing as teacher_forcing
 from hallucade.recipes import dino_wm, games2d, games3d, matrix_game, robots
 from hallucade.recipes.any_game import transformer_medium, transformer_small, unet_small
-from hallucade.recipes.distilled_pong import pong_distilled, pong_teacher
+from hallucade.recipes.distilled_pong import pong_distilled, pong_streaming, pong_teacher
 from hallucade.recipes.planning_worlds import point_maze_planning, pusht_planning
 from hallucade.recipes.pong import pong, pong_micro, pong_toy_wm, pong_transformer
 from hallucade.recipes.pong_ablation import pong_ablation
@@ -35,6 +35,7 @@ RECIPES: dict[str, Recipe] = {
     "pong_toy_wm": pong_toy_wm,
     "pong_teacher": pong_teacher,
     "pong_distilled": pong_distilled,
+    "pong_streaming": pong_streaming,
     "pong_ablation": pong_ablation,
     "unet_small": unet_small,
     "transformer_small": transformer_small,
