@@ -32,6 +32,7 @@ from hallucade.tokenizers.tokenize import tokenize
 from hallucade.training.checkpoint import CheckpointFolder
 from hallucade.training.curriculum import Stage
 from hallucade.training.ema import EMAConfig
+from hallucade.training.schedules import WarmupStableDecayConfig
 
 SMALL = ["--tokenizer.convolutions.widths", "8", "12", "--trainer.compile", "False", "--sample-every", "4"]
 
@@ -120,6 +121,8 @@ def interrupted(config, store, run, after):
 
 def test_a_tokenizer_learns_what_frames_look_like(store, tmp_path):
     config = recipe(steps=60)
+    quick = WarmupStableDecayConfig(warmup=5, decay=0.3)
+    config = replace(config, trainer=replace(config.trainer, schedule=quick))
     train_tokenizer(config, store, tmp_path / "run", progress=False)
     frames = torch.from_numpy(np.array(store.episode(0).frames))[None]
     torch.manual_seed(config.trainer.seed)
