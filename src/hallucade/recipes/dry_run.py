@@ -110,8 +110,8 @@ def dry_run(
 def _models(config: RunConfig, runs: Mapping[str, Path]) -> tuple[dict[str, WorldModelConfig], tuple[str, ...]]:
     """Return the config of every network, and which of them are guessed."""
     asked = () if config.method is None else config.method.networks
-    lacking = {TEACHER} & set(asked) | ({MODEL} if config.lora.rank else set())
-    if lacking <= set(runs):
+    needed = [*([TEACHER] if TEACHER in asked else []), *([MODEL] if config.lora.rank else [])]
+    if all(role in runs for role in needed):
         given = given_networks(config, runs, None)
     else:
         given = {role: read_network(run) for role, run in runs.items()}

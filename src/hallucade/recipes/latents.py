@@ -78,6 +78,7 @@ class KeepTokenizer:
     """A trainer callback: copy a given tokenizer into the run folder, once, after the trainer has claimed it."""
 
     every = 1
+    reads_weights = False
 
     def __init__(self, run_folder: Path, tokenizer: TokenizerConfig) -> None:
         self._run_folder, self._tokenizer = run_folder, tokenizer

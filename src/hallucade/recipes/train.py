@@ -157,6 +157,7 @@ class KeepPrompts:
     """A trainer callback: write the prompts once, after the trainer has claimed the run folder."""
 
     every = 1
+    reads_weights = False
 
     def __init__(self, run_folder: Path, prompts: Sequence[Prompt]) -> None:
         self._run_folder, self._prompts = run_folder, prompts

@@ -27,6 +27,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from hallucade.methods.base import rank_states
+from hallucade.training.sharding import fill
 from hallucade.training.tensor_file import file_parts
 
 FORMAT = "hallucade-checkpoint"
@@ -207,7 +208,7 @@ def load_tensors(module: nn.Module, tensors: Mapping[str, Tensor], where: str | 
         raise CheckpointError(f"{where} does not fit {type(module).__name__}: {'; '.join(faults)}")
     with torch.no_grad():
         for name, value in wanted.items():
-            value.copy_(tensors[name])
+            fill(value, tensors[name])
         for prefix, state in states.items():
             state.take(handed[prefix])
 

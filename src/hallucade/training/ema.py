@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from hallucade.config import Config
+from hallucade.training.sharding import fill
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +67,7 @@ class EMA:
     def load(self, averages: dict[str, Tensor], updates: int) -> None:
         """Take over saved averages, one a parameter."""
         for name, average in self.averages.items():
-            average.copy_(averages[name])
+            fill(average, averages[name])
         self.updates = updates
 
     @torch.no_grad()

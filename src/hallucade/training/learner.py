@@ -12,6 +12,7 @@ from hallucade.methods.base import Method, rank_states
 from hallucade.training.checkpoint import Checkpoint, load_tensors, tensors_below
 from hallucade.training.ema import EMA, EMAConfig
 from hallucade.training.optimizers import OptimizerConfig
+from hallucade.training.sharding import is_sharded, let_go, made_whole
 
 
 class Learner:
@@ -24,7 +25,7 @@ class Learner:
         others: optimizers of roles, by name.
 
     Raises:
-        ValueError: `others` names a role that the method does not have.
+        ValueError: `others` names a role that the method does not have, or Muon is to train parts of matrices.
     """
 
     def __init__(
@@ -46,6 +47,10 @@ class Learner:
         self.emas: dict[str, EMA] = {}
         if ema is not None:
             self.emas = {role: ema.build({names[id(p)]: p for p in trained[role]}) for role in averaged}
+        self.sharded = is_sharded(method.parameters())
+        self._in_force = False  # whether averages stand in place of trained weights
+        if self.sharded and any(optimizer.uses_muon for optimizer in self.optimizers.values()):
+            raise ValueError("Muon needs whole matrices, and sharded ranks have parts; train with AdamW (muon=False)")
 
     def average(self, roles: Iterable[str]) -> None:
         """Move the averages of roles that were just updated."""
@@ -56,9 +61,25 @@ class Learner:
     @contextlib.contextmanager
     def averages_in_force(self) -> Generator[None]:
         """Put averages in place of trained weights for the duration of the block."""
+        if self._in_force:
+            yield
+            return
         with contextlib.ExitStack() as stack:
             for ema in self.emas.values():
                 stack.enter_context(ema.swapped())
+            self._in_force = True
+            stack.callback(setattr, self, "_in_force", False)
+            yield
+
+    @contextlib.contextmanager
+    def whole_networks(self) -> Generator[None]:
+        """Let one rank use averaged networks alone for the duration of the block, where they are spread over ranks."""
+        if not self.sharded:
+            yield
+            return
+        roles = self.method.roles()
+        let_go(self.method)
+        with self.averages_in_force(), made_whole([roles[role] for role in self.emas or roles]):
             yield
 
     def weights(self) -> dict[str, Tensor]:

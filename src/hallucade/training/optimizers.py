@@ -19,6 +19,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from hallucade.config import Config
+from hallucade.training.sharding import fill
 
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # quintic of largest slope at 0, from Jordan 2024
 NEWTON_SCHULZ_STEPS = 5
@@ -72,6 +73,11 @@ class RoleOptimizer:
         for group in self._groups():
             group["initial_lr"] = group["lr"]
 
+    @property
+    def uses_muon(self) -> bool:
+        """Whether any matrix is Muon's."""
+        return any(isinstance(optimizer, Muon) for optimizer in self.optimizers)
+
     def step(self, share: float) -> None:
         """Update the parameters at `share` of each group's learning rate; all or none have gradients."""
         for group in self._groups():
@@ -116,7 +122,8 @@ class RoleOptimizer:
                 raise ValueError(f"optimizer state {key} of shape {tuple(value.shape)} does not fit: {have}")
             # Fused kernels walk through memory: a momentum must lie there as its parameter does (channels last, say).
             like = torch.empty_like(parameter) if value.ndim > 0 else torch.empty((), device=parameter.device)
-            slots[name][slot] = like.copy_(value)
+            fill(like, value)
+            slots[name][slot] = like
         self.reset()
         for name, values in slots.items():
             owners[self.parameters[name]].state[self.parameters[name]] = values

@@ -2,13 +2,16 @@
 
 import resource
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
+from torch import Tensor
 
-from hallucade.training.checkpoint import load_tensors
+from hallucade.methods.base import Method, rank_states
+from hallucade.training.checkpoint import tensors_below
 from hallucade.training.learner import Learner
 from hallucade.training.memory import keep_freed_memory
+from hallucade.training.sharding import own_part
 
 PROCESS_MEMORY = ("cpu", "mps")  # devices that work in the memory of the process
 
@@ -21,7 +24,7 @@ def preflight(step: Callable[[], object], learner: Learner, device: torch.device
     Raises:
         ValueError: memory does not suffice.
     """
-    before = {name: value.detach().cpu().clone() for name, value in learner.method.state_dict().items()}
+    before = {name: own_part(value.detach()).cpu().clone() for name, value in learner.method.state_dict().items()}
     own = device.type not in PROCESS_MEMORY
     if own:
         torch.accelerator.reset_peak_memory_stats(device)
@@ -35,10 +38,20 @@ def preflight(step: Callable[[], object], learner: Learner, device: torch.device
                 raise
             raise ValueError("one step does not fit into memory; raise accumulate or lower the batch size") from error
         finally:
-            load_tensors(learner.method, before, "the state before the preflight step")
+            _restore(learner.method, before)
             for optimizer in learner.optimizers.values():
                 optimizer.reset()
     return peak_memory(device)
+
+
+@torch.no_grad()
+def _restore(method: Method, before: Mapping[str, Tensor]) -> None:
+    states = rank_states(method)
+    for name, value in method.state_dict().items():
+        if not name.startswith(tuple(states)):
+            own_part(value).copy_(before[name])
+    for prefix, state in states.items():
+        state.take(tensors_below(prefix, before))
 
 
 def is_out_of_memory(error: Exception) -> bool:

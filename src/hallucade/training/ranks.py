@@ -6,6 +6,7 @@ from typing import Any, cast
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 
 def make_fabric(precision: str) -> Fabric:
@@ -42,6 +43,8 @@ def share_weights(fabric: Fabric, module: nn.Module) -> None:
     """Give every rank the tensors of rank 0."""
     if fabric.world_size > 1:
         for value in module.state_dict().values():
+            if isinstance(value, DTensor):  # it was shared before it was spread
+                continue
             torch.distributed.broadcast(value, 0)  # pyright: ignore[reportUnknownMemberType]
 
 

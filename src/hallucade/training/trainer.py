@@ -22,7 +22,7 @@ from hallucade.config import Config
 from hallucade.data.clips import Clip, ClipSource
 from hallucade.data.prefetch import prefetch
 from hallucade.methods.base import Method
-from hallucade.training import ranks
+from hallucade.training import ranks, sharding
 from hallucade.training.checkpoint import Checkpoint, CheckpointError
 from hallucade.training.ema import EMAConfig
 from hallucade.training.interrupts import Interrupts
@@ -51,6 +51,7 @@ class TrainerConfig(Config):
     role_optimizers: dict[str, OptimizerConfig] = field(default_factory=dict[str, OptimizerConfig])  # where they differ
     schedule: ScheduleConfig = field(default_factory=lambda: WarmupStableDecayConfig(warmup=100))
     ema: EMAConfig | None = field(default_factory=EMAConfig)
+    sharded: bool = False  # each rank keeps a part of every network, its momenta and averages; see `sharding`
     clip_norm: float | None = 1.0
     seed: int = 0
     log_every: int = 10  # steps
@@ -77,7 +78,8 @@ class TrainerConfig(Config):
 class Callback(Protocol):
     """Something to do every so many steps: sample a video, evaluate. It comes before the step's checkpoint.
 
-    It runs on rank 0; on every rank if it has an attribute `every_rank` that is true.
+    It runs on rank 0; on every rank if it has an attribute `every_rank` that is true. One that reads no weights says so
+    by a false `reads_weights`, which spares sharded ranks their exchange.
     """
 
     every: int
@@ -150,6 +152,8 @@ class Trainer:
         self._build()
 
     def _build(self) -> None:
+        if self.config.sharded:
+            sharding.shard(self.fabric, self.method)
         self.fabric.to_device(self.method)
         ranks.share_weights(self.fabric, self.method)
         for role in self.method.roles().values():
@@ -266,10 +270,7 @@ class Trainer:
         step = self.state.step
         if step % self.config.log_every == 0 or step == self.config.steps:
             self.log(self._measurements())
-        for callback in self._callbacks:
-            here = self.fabric.is_global_zero or getattr(callback, "every_rank", False)
-            if here and step % callback.every == 0:
-                callback(step, self)
+        self._call_back(step)
         row, self._row = self._row, {}
         if row:
             for logger in self._loggers:
@@ -287,6 +288,14 @@ class Trainer:
             "skipped_steps": float(self.state.skipped),
             **({"data/skipped_windows": float(self.state.skipped_windows)} if self.state.skipped_windows else {}),
         }
+
+    def _call_back(self, step: int) -> None:
+        due = [callback for callback in self._callbacks if step % callback.every == 0]
+        dreams = any(getattr(callback, "reads_weights", True) for callback in due)
+        with self.learner.whole_networks() if dreams else contextlib.nullcontext():
+            for callback in due:
+                if self.fabric.is_global_zero or getattr(callback, "every_rank", False):
+                    callback(step, self)
 
     def _count_bad_step(self) -> None:
         """Skip a non-finite step; too many in a row go back to the last checkpoint and read on in the data from there.
@@ -328,15 +337,18 @@ class Trainer:
         if state.step == self._saved_step or (state.bad_in_a_row and not last):
             return
         state.rollbacks = 0
-        begun = ranks.gather(self.fabric, self.learner.rank_state())
+        checkpoint = self._checkpoint(ranks.gather(self.fabric, self.learner.rank_state()))
         if self.fabric.is_global_zero:
-            self.run.checkpoints.save(self._checkpoint(begun))
+            self.run.checkpoints.save(checkpoint)
         self._saved_step = state.step
         ranks.wait(self.fabric)
 
     def _checkpoint(self, begun: Sequence[dict[str, Tensor]]) -> Checkpoint:
         state = {"training": self.state.to_json(), "ema_updates": self.learner.ema_updates()}
-        weights, training = self.learner.weights(), self.learner.training(begun)
+        keep = self.fabric.is_global_zero
+        weights, training = (
+            sharding.gathered(tensors, keep) for tensors in (self.learner.weights(), self.learner.training(begun))
+        )
         return Checkpoint(self.state.step, weights, self._run_config, self._metadata, training, state)
 
     def _restore(self) -> None:
@@ -356,7 +368,7 @@ class Trainer:
         state = self.state
         if isinstance(error, CheckpointError) or self._update.torn or state.bad_in_a_row:
             return
-        if state.step == self._saved_step or not self.fabric.is_global_zero:
+        if state.step == self._saved_step or not self.fabric.is_global_zero or self.learner.sharded:
             return
         try:
             self.run.checkpoints.save(

@@ -6,6 +6,7 @@ their networks through any call and at any time, and the modules stay the classe
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import chain
 from typing import cast
 
 import torch
@@ -17,6 +18,7 @@ from hallucade.methods.base import Method
 from hallucade.shapes import Scalar
 from hallucade.training import ranks
 from hallucade.training.optimizers import RoleOptimizer
+from hallucade.training.sharding import is_sharded, let_go, whole
 
 LossStream = Iterator[tuple[str, Scalar]]
 
@@ -63,9 +65,10 @@ class Updater:
         values: dict[str, Tensor] = {}
         while turn := self._backward(streams):
             role, loss, metrics = turn
+            let_go(self.method)
             parameters = list(self.optimizers[role].parameters.values())
             loss = self._average(parameters, loss)
-            norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+            norm = whole(torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None]))
             if not bool(torch.isfinite(norm) & torch.isfinite(loss)):
                 return None
             if self.clip_norm is not None:
@@ -106,6 +109,8 @@ class Updater:
         for parameter in parameters:
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
+        if is_sharded(parameters):  # the backward pass has averaged their gradients already
+            return ranks.mean(self.fabric, loss)
         gradients = [p.grad for p in parameters if p.grad is not None]
         flat = torch.cat([*(g.reshape(-1) for g in gradients), loss.reshape(1).to(gradients[0].dtype)])
         sizes = [*(g.numel() for g in gradients), 1]
@@ -123,7 +128,8 @@ class Updater:
         return replace(clip, **{name: self.fabric.to_device(part) for name, part in parts.items() if part is not None})
 
     def _zero_grad(self) -> None:
-        for parameter in self.method.parameters():  # of every role: a loss reaches through other roles too
+        trained = (p for optimizer in self.optimizers.values() for p in optimizer.parameters.values())
+        for parameter in chain(trained, self.method.parameters()):  # all: a loss reaches through other roles too
             parameter.grad = None
 
     def _buffer_versions(self) -> list[tuple[int, int]]:
