@@ -7,6 +7,7 @@ class name; ``from_json`` refuses unknown classes, unknown keys and values of th
 from __future__ import annotations
 
 import dataclasses
+import math
 import types
 import typing
 from collections.abc import Mapping
@@ -98,11 +99,21 @@ def _from_plain(value: Any, hint: Any, where: str) -> Any:
     if isinstance(hint, type):
         if issubclass(hint, Config) and isinstance(value, Mapping):
             return hint.from_json(typing.cast("Mapping[str, Any]", value))
+        if hint in (int, float) and isinstance(value, int | float) and not isinstance(value, bool):
+            _check_number(value, where)
         if hint is float and isinstance(value, int) and not isinstance(value, bool):
             return float(value)
         if isinstance(value, hint) and not (hint in (int, float) and isinstance(value, bool)):
             return value
     raise ValueError(f"{where} is {value!r}, which is not a {hint}")
+
+
+def _check_number(value: float, where: str) -> None:
+    """Refuse what nothing can be computed with, and no range of a config can be trusted to refuse."""
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        raise ValueError(f"{where} is {value}; whole numbers have 64 bits here")
+    if math.isnan(value):
+        raise ValueError(f"{where} is {value}, which is not a number")
 
 
 def _from_sequence(value: list[Any], args: tuple[Any, ...], where: str) -> tuple[Any, ...]:

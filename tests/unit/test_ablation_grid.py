@@ -9,10 +9,11 @@ from hallucade.diffusion.schedules import CosineNoiseConfig, LinearNoiseConfig, 
 from hallucade.diffusion.weighting import LevelWeightConfig
 from hallucade.models.diffusion_transformer import DiffusionTransformerConfig
 from hallucade.nn.action_injection import FiLMInjectionConfig, InjectionConfig
-from hallucade.recipes.ablation.ablation import share_of
+from hallucade.recipes.ablation.ablation import AblationConfig, share_of
 from hallucade.recipes.ablation.grid import folder_name, make_grid
 from hallucade.recipes.ablation.runs import Job
 from hallucade.recipes.ablation.vary import parse_axis, short_names
+from hallucade.recipes.distilled_pong import pong_distilled
 from hallucade.recipes.pong_ablation import pong_ablation
 from hallucade.samplers.base import SamplerConfig
 from hallucade.samplers.flow import FlowSamplerConfig
@@ -84,6 +85,11 @@ def test_a_combination_that_a_config_refuses_is_noted_with_its_reason() -> None:
         (["model.depth=2,,4"], r"--vary is 'model.depth=2,,4'; write"),
         (["model.depth=2,2"], r"gives a value twice"),
         (["model.depth=2,4", "model.depth=6"], r"names a path twice"),
+        (["trainer.seed=1,2"], r"every arm is trained with each seed; say how many with --seeds"),
+        (["recipe=a,b"], r"--vary recipe: it changes no run"),
+        (["source.fps=1,2"], r"--vary source.fps: it changes no run"),
+        (["trainer.optimizer.learning_rate=1e-3,NaN"], r"is nan, which is not a number"),
+        (["model.depth=2,99999999999999999999"], r"whole numbers have 64 bits here"),
         (["model.target+model.depth=x+2,v"], r"moves 2 paths together, and 'v' holds 1 value"),
         (["model.injecton=film"], r"DiffusionTransformerConfig has no 'injecton'; it has .*\binjection\b"),
         (["model.injection=joined,flim"], r"there is no 'flim'; choose of adaln, additive, crossattention, film"),
@@ -126,3 +132,8 @@ def test_shares_are_disjoint_and_whole() -> None:
 def test_values_with_commas_stand_in_brackets() -> None:
     assert parse_axis("a=[1,2],{x:[3,4]}").settings == (("[1,2]",), ("{x:[3,4]}",))
     assert parse_axis("lr=1e+3").settings == (("1e+3",),)  # a plus moves paths together only where there are several
+
+
+def test_a_recipe_that_other_networks_teach_is_refused() -> None:
+    with pytest.raises(ValueError, match="pong_distilled learns from another network; vary a recipe that learns from"):
+        AblationConfig(recipe=pong_distilled(), vary=("model.context=2,3",))

@@ -56,7 +56,8 @@ MACHINE = ConfigTestMachine(
     shares={"real": 0.25, "dream": 0.75},
 )
 
-gears = st.builds(ConfigTestGear, teeth=st.integers(1), angle=st.floats(allow_nan=False))
+integers = st.integers(-(2**63), 2**63 - 1)
+gears = st.builds(ConfigTestGear, teeth=st.integers(1, 2**63 - 1), angle=st.floats(allow_nan=False))
 parts = st.recursive(
     gears,
     lambda p: st.builds(ConfigTestBelt, name=st.text(), pulleys=st.lists(p, max_size=3).map(tuple)),
@@ -68,8 +69,8 @@ machines = st.builds(
     spare=st.none() | parts,
     mode=st.sampled_from(["slow", "fast"]),
     order=st.sampled_from([1, 2]),
-    size=st.tuples(st.integers(), st.integers()),
-    label=st.integers() | st.text(),
+    size=st.tuples(integers, integers),
+    label=integers | st.text(),
     loud=st.booleans(),
     shares=st.dictionaries(st.text(), st.floats(allow_nan=False)),
 )
@@ -139,6 +140,9 @@ def test_unknown_and_missing_fields_are_refused_at_any_depth():
         ({"part": {"type": "ConfigTestGear", "teeth": True}}, "ConfigTestGear.teeth is True"),
         ({"part": {"type": "ConfigTestGear", "teeth": 7.0}}, "ConfigTestGear.teeth is 7.0"),
         ({"part": {"type": "ConfigTestGear", "teeth": 0}}, "teeth is 0; use 1 or more"),
+        ({"part": {"type": "ConfigTestGear", "teeth": 2**63}}, "ConfigTestGear.teeth is 9223372036854775808; whole"),
+        ({"shares": {"real": float("nan")}}, "ConfigTestMachine.shares['real'] is nan, which is not a number"),
+        ({"shares": {"real": 10**400}}, "; whole numbers have 64 bits here"),
     ],
 )
 def test_a_wrong_value_is_refused_with_its_place(changes, place):

@@ -23,7 +23,7 @@ class AblationConfig(Config):
     """What is compared.
 
     Raises:
-        ValueError: fewer seeds than one.
+        ValueError: fewer seeds than one, or a recipe that other networks teach.
     """
 
     recipe: RunConfig  # what all arms share
@@ -34,6 +34,9 @@ class AblationConfig(Config):
     def __post_init__(self) -> None:
         if self.seeds < 1:
             raise ValueError(f"seeds is {self.seeds}; train each arm once or more, and 3 times to compare them")
+        if self.recipe.method is not None:
+            name = self.recipe.recipe
+            raise ValueError(f"{name} learns from another network; vary a recipe that learns from recorded play alone")
 
 
 class Ablation:

@@ -10,6 +10,7 @@ from hallucade.recipes.ablation.vary import Axis, parse_axis, put
 from hallucade.recipes.run_config import RunConfig
 
 LONGEST_NAME = 100  # characters of a folder's name
+NO_CHOICES = ("recipe", "recording", "importing", "source", "networks")  # names, and what --store settles
 
 
 @dataclass(frozen=True)
@@ -60,12 +61,17 @@ def make_grid(recipe: RunConfig, vary: Sequence[str]) -> Grid:
     A combination that a config refuses is noted. A setting that none of its combinations can take is a mistake.
 
     Raises:
-        ValueError: there is nothing to vary, a setting fits nowhere, or two arms are the same.
+        ValueError: there is nothing to vary, a path changes no run, a setting fits nowhere, or two arms are the same.
     """
     axes = [parse_axis(text) for text in vary]
     paths = [path for axis in axes for path in axis.paths]
     if not axes:
         raise ValueError("nothing is varied; give --vary PATH=VALUE,VALUE")
+    for path in paths:
+        if path == "trainer.seed":
+            raise ValueError("--vary trainer.seed: every arm is trained with each seed; say how many with --seeds")
+        if path.partition(".")[0] in NO_CHOICES:
+            raise ValueError(f"--vary {path}: it changes no run on a given store; vary another field")
     if len(set(paths)) < len(paths):
         raise ValueError(f"--vary names a path twice: {', '.join(paths)}; give all its values at once")
     tried = [_arm(recipe, settings) for settings in combinations(axes)]
