@@ -1,18 +1,21 @@
 """Distilled Pong beside its teacher: is the student as right, does its game last as long, how much faster is it?
 
-``python -m benchmarks.distillation --teacher RUN --students RUN RUN ...`` prints a JSON object a row as it is measured
-and one table at the end. All rows dream the same held-out games under the same keys. Errors are those of the Pong
-check: medians over the games that the truth has not served in yet, with bootstrap intervals over games; ratios to the
-teacher are taken on the same games. A game is alive as `hallucade.evaluation.game_check.survival` says. Runs of one
-recipe are taken for seeds of one training, and get a row of their mean.
+``python -m benchmarks.distillation --teacher RUN --students RUN RUN ...`` measures a row a run and a number of steps,
+and prints one table at the end. With ``--json FILE`` rows are kept as they are measured, and those that it holds are
+not measured again. All rows dream the same held-out games under the same keys. Errors are those of the Pong check:
+medians over the games that the truth has not served in yet, with bootstrap intervals over games; ratios to the teacher
+are taken on the same games. A game is alive as `hallucade.evaluation.game_check.survival` says. Runs of one recipe are
+taken for seeds of one training, and get a row of their mean.
 """
 
 import argparse
 import dataclasses
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float64
@@ -27,7 +30,6 @@ from hallucade.evaluation.intervals import share_interval
 from hallucade.games.pong import PongConfig
 from hallucade.recipes.load import find_checkpoint, load, read_config
 from hallucade.rollout import Session, World
-from hallucade.samplers.base import SamplerConfig
 from hallucade.samplers.flow import FlowSamplerConfig
 
 PROMPT = 8  # real frames
@@ -36,15 +38,17 @@ BATCH = 64
 RESAMPLED = 2000  # times, for an interval
 ENDS = (2.5, 97.5)  # percent
 PAIRS = 100  # frames of two sessions in turns, for their speed
+SETTINGS = ("games", "horizon", "survivors", "seed")  # that rows of one table share
 
 
 @dataclass(frozen=True)
 class Dreamer:
-    """A run and how it is sampled."""
+    """A run, how it is sampled, and how long it is to play."""
 
-    name: str
-    recipe: str
+    run: str
+    kind: str  # teacher, undistilled, or the recipe of a student
     steps: int
+    frames: tuple[int, ...]
     world: World
 
 
@@ -52,99 +56,70 @@ class Dreamer:
 class Row:
     """What was measured of one dreamer; its keys in JSON."""
 
-    name: str
-    recipe: str
+    run: str
+    kind: str
     steps: int
-    ball: float  # error at the horizon in court units, median
-    ball_low: float
-    ball_high: float
-    ball_p90: float
-    times_teacher: float  # the median over the teacher's, of the same games
-    times_teacher_low: float
-    times_teacher_high: float
+    ball: list[float | None]  # error at the horizon in court units, game by game; None where the truth has served
     paddle: float  # mean error at the horizon
-    one_ball: float  # share of frames of the longest play with exactly one ball
-    survival: dict[str, float]  # share of games alive after so many frames
-    survival_least: dict[str, float]  # lower ends of its score intervals
+    one_ball: float  # share of the frames played with exactly one ball
+    alive: dict[str, float]  # share of games after so many frames
+    alive_least: dict[str, float]  # lower ends of its score intervals
     speed: float  # times the teacher's frames a second, one game
+
+    @property
+    def balls(self) -> Float64[np.ndarray, "games"]:
+        """Errors of the ball in the games that count."""
+        return np.array([error for error in self.ball if error is not None])
+
+    @property
+    def key(self) -> tuple[str, str, int]:
+        """What tells rows apart."""
+        return self.run, self.kind, self.steps
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure what is not known yet, and print all of it."""
     options = _options()
-    teacher = dreamer(options.teacher, FlowSamplerConfig(steps=options.teacher_steps), "teacher")
-    dreamers = [teacher]
-    dreamers += [dreamer(options.teacher, FlowSamplerConfig(steps=n), "undistilled") for n in options.undistilled]
-    dreamers += [student(run, n) for run in options.students for n in options.steps]
-    rules = PongConfig(frame_size=teacher.world.frame_size[0])
+    settings = {name: getattr(options, name) for name in SETTINGS}
+    rows = _known(options.json, settings)
+    dreamers = _dreamers(options)
+    teacher = dreamers[0].world
+    rules = PongConfig(frame_size=teacher.frame_size[0])
     beside = held_out_games(rules, options.games, PROMPT, options.horizon, WARM_UP, seed=options.seed)
     starts = held_out_games(rules, options.survivors, PROMPT, 1, WARM_UP, seed=options.seed + 1)
-    rows, known = list[Row](), np.empty(0)
     for one in dreamers:
-        ball, paddle = errors(one.world, beside, options.seed)
-        known = ball if one is teacher else known
-        row = measured(one, teacher, (ball, paddle, known), starts, options.frames, options.seed)
-        print(json.dumps(dataclasses.asdict(row)), flush=True)
-        rows.append(row)
-    print(f"\n{table(rows, options.frames)}")
-    if options.json is not None:
-        options.json.write_text(json.dumps([dataclasses.asdict(row) for row in rows], indent=1) + "\n")
+        if (one.run, one.kind, one.steps) in (row.key for row in rows):
+            continue
+        print(f"{one.kind}, {one.run}, steps {one.steps}", file=sys.stderr, flush=True)
+        rows.append(measured(one, teacher, beside, starts, options.seed))
+        if options.json is not None:
+            kept = {**settings, "rows": [dataclasses.asdict(row) for row in rows]}
+            options.json.write_text(json.dumps(kept) + "\n")
+    print(table(rows))
 
 
-def dreamer(run: Path, sampler: SamplerConfig, recipe: str | None = None) -> Dreamer:
-    """Load a run to be drawn by a sampler."""
-    config = read_config(*find_checkpoint(run))
-    world = load(run)
-    drawn = dataclasses.replace(world, model=sampler.view(world.model), sampler=sampler.build())
-    return Dreamer(run.name, recipe or config.recipe, sampler.steps, drawn)  # pyright: ignore[reportAttributeAccessIssue]
+def measured(one: Dreamer, teacher: World, beside: PongTruth, starts: PongTruth, seed: int) -> Row:
+    """Let one dream beside the truth, play on, and race the teacher."""
+    world = one.world
+    dreams = dream_batches(world, beside.prompts(), beside.future_actions, BATCH, seed)
+    found = errors_of_track(join_tracks([track(frames) for _, frames in dreams], axis=0), beside)
+    ball = [
+        float(error) if counts else None
+        for error, counts in zip(found.ball[:, -1], found.foreseeable[:, -1], strict=True)
+    ]
+    played = survive(world, starts, max(one.frames), 1, seed, lambda _: None)
+    alive = {str(n): float(played.alive[:, -(-n // SEGMENT) - 1].mean()) for n in one.frames}
+    least = {n: share_interval(share, starts.count)[0] for n, share in alive.items()}
+    one_ball = float(played.seen.one_ball.mean())
+    paddle = float(found.player[:, -1].mean())
+    return Row(one.run, one.kind, one.steps, ball, paddle, one_ball, alive, least, times_as_fast(world, teacher))
 
 
-def student(run: Path, steps: int) -> Dreamer:
-    """Load a run to be drawn by its own sampler, in another number of steps."""
-    own = read_config(*find_checkpoint(run)).sampler
-    changes = {"levels": None} if hasattr(own, "levels") else {}
-    return dreamer(run, dataclasses.replace(own, steps=steps, **changes))  # pyright: ignore[reportCallIssue]
-
-
-def errors(world: World, truth: PongTruth, seed: int) -> tuple[Float64[np.ndarray, "b"], Float64[np.ndarray, "b"]]:
-    """Return the errors of ball and paddle at the horizon, the ball's NaN where the truth has served."""
-    dreams = dream_batches(world, truth.prompts(), truth.future_actions, BATCH, seed)
-    found = errors_of_track(join_tracks([track(frames) for _, frames in dreams], axis=0), truth)
-    return np.where(found.foreseeable[:, -1], found.ball[:, -1], np.nan), found.player[:, -1]
-
-
-def measured(
-    one: Dreamer,
-    teacher: Dreamer,
-    found: tuple[np.ndarray, np.ndarray, np.ndarray],
-    starts: PongTruth,
-    frames: Sequence[int],
-    seed: int,
-) -> Row:
-    """Let a dreamer play, compare its speed, and sum up."""
-    ball, paddle, known = found
-    counts = ~np.isnan(ball)
-    low, high = interval(ball[counts, None])
-    least, most = interval(np.stack([ball[counts], known[counts]], 1))
-    played = survive(one.world, starts, max(frames), 1, seed, lambda _: None)
-    alive = {str(n): float(played.alive[:, -(-n // SEGMENT) - 1].mean()) for n in frames}
-    return Row(
-        one.name,
-        one.recipe,
-        one.steps,
-        float(np.median(ball[counts])),
-        low,
-        high,
-        float(np.quantile(ball[counts], 0.9)),
-        float(np.median(ball[counts]) / np.median(known[counts])),
-        least,
-        most,
-        float(paddle.mean()),
-        float(played.seen.one_ball.mean()),
-        alive,
-        {n: share_interval(share, starts.count)[0] for n, share in alive.items()},
-        times_as_fast(one.world, teacher.world),
-    )
+def times_as_fast(world: World, teacher: World) -> float:
+    """Return how many frames a session of `world` plays while one of the teacher plays one."""
+    mine, theirs = (Session(each, teacher.prompts[0]) for each in (world, teacher))
+    row = world.actions.idle
+    return paired_seconds(lambda _: theirs.step(row), lambda _: mine.step(row), PAIRS, world.device).ratio
 
 
 def interval(values: Float64[np.ndarray, "n columns"]) -> tuple[float, float]:
@@ -156,55 +131,92 @@ def interval(values: Float64[np.ndarray, "n columns"]) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def times_as_fast(world: World, teacher: World) -> float:
-    """Return how many frames a session of `world` plays while one of the teacher plays one."""
-    mine, theirs = (Session(each, teacher.prompts[0]) for each in (world, teacher))
-    row = world.actions.idle
-    return paired_seconds(lambda _: theirs.step(row), lambda _: mine.step(row), PAIRS, world.device).ratio
-
-
-def table(rows: Sequence[Row], frames: Sequence[int]) -> str:
-    """Return all rows as Markdown, and the means of runs of one recipe below them."""
+def table(rows: Sequence[Row]) -> str:
+    """Return all rows as Markdown, the first the teacher's, with the means of runs of one recipe below theirs."""
+    frames = sorted({int(n) for row in rows for n in row.alive})
     head = ["run", "steps", "ball error", "times the teacher's", "ball p90", "paddle", "one ball"]
     head += [f"alive at {n:,}" for n in frames] + ["frames/s, times the teacher's"]
-    lines = [head, ["---"] * len(head), *(_cells(row, frames) for row in rows)]
-    for key in dict.fromkeys((row.recipe, row.steps) for row in rows):
-        same = [row for row in rows if (row.recipe, row.steps) == key]
+    lines = [head, ["---"] * len(head)]
+    for kind, steps in dict.fromkeys((row.kind, row.steps) for row in rows):
+        same = [row for row in rows if (row.kind, row.steps) == (kind, steps)]
+        lines += [_cells(row, rows[0], frames) for row in same]
         if len(same) > 1:
-            lines.append(_mean(same, frames))
+            lines.append(_mean(same, rows[0], frames))
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _cells(row: Row, frames: Sequence[int]) -> list[str]:
+def _cells(row: Row, teacher: Row, frames: Sequence[int]) -> list[str]:
+    low, high = interval(row.balls[:, None])
+    least, most = interval(np.stack([row.balls, teacher.balls], 1))
+    alive = [
+        f"{row.alive[str(n)]:.0%} (at least {row.alive_least[str(n)]:.0%})" if str(n) in row.alive else ""
+        for n in frames
+    ]
     return [
-        f"{row.recipe}, {row.name}",
+        f"{row.kind}, {row.run}",
         str(row.steps),
-        f"{row.ball:.2f} ({row.ball_low:.2f} to {row.ball_high:.2f})",
-        f"{row.times_teacher:.2f} ({row.times_teacher_low:.2f} to {row.times_teacher_high:.2f})",
-        f"{row.ball_p90:.2f}",
+        f"{np.median(row.balls):.2f} ({low:.2f} to {high:.2f})",
+        f"{_ratio(row, teacher):.2f} ({least:.2f} to {most:.2f})",
+        f"{np.quantile(row.balls, 0.9):.2f}",
         f"{row.paddle:.2f}",
         f"{row.one_ball:.2%}",
-        *(f"{row.survival[str(n)]:.0%} (at least {row.survival_least[str(n)]:.0%})" for n in frames),
+        *alive,
         f"{row.speed:.1f}",
     ]
 
 
-def _mean(rows: Sequence[Row], frames: Sequence[int]) -> list[str]:
+def _mean(rows: Sequence[Row], teacher: Row, frames: Sequence[int]) -> list[str]:
     def over(values: Sequence[float], how: str) -> str:
-        ends = f"{min(values):{how}} to {max(values):{how}}"
-        return f"{float(np.mean(values)):{how}} ({ends})"
+        return f"{float(np.mean(values)):{how}} ({min(values):{how}} to {max(values):{how}})" if values else ""
 
     return [
-        f"**{rows[0].recipe}, mean of {len(rows)} runs**",
+        f"**{rows[0].kind}, mean of {len(rows)} runs**",
         str(rows[0].steps),
-        over([row.ball for row in rows], ".2f"),
-        over([row.times_teacher for row in rows], ".2f"),
-        over([row.ball_p90 for row in rows], ".2f"),
+        over([float(np.median(row.balls)) for row in rows], ".2f"),
+        over([_ratio(row, teacher) for row in rows], ".2f"),
+        over([float(np.quantile(row.balls, 0.9)) for row in rows], ".2f"),
         over([row.paddle for row in rows], ".2f"),
         over([row.one_ball for row in rows], ".2%"),
-        *(over([row.survival[str(n)] for row in rows], ".0%") for n in frames),
+        *(over([row.alive[str(n)] for row in rows if str(n) in row.alive], ".0%") for n in frames),
         over([row.speed for row in rows], ".1f"),
     ]
+
+
+def _ratio(row: Row, teacher: Row) -> float:
+    return float(np.median(row.balls) / np.median(teacher.balls))
+
+
+def _dreamers(options: argparse.Namespace) -> list[Dreamer]:
+    """Return the teacher, the teacher in fewer steps, and every student in every number of steps."""
+    short, long = tuple(options.frames), tuple(sorted({*options.frames, *options.long_frames}))
+    teacher = options.teacher
+    many = [("teacher", options.teacher_steps), *(("undistilled", n) for n in options.undistilled)]
+    dreamers = [_dreamer(teacher, FlowSamplerConfig(steps=n), kind, n, short) for kind, n in many]
+    for run in options.students:
+        config = read_config(*find_checkpoint(run))
+        changes = {"levels": None} if hasattr(config.sampler, "levels") else {}
+        for n in options.steps:
+            sampler = dataclasses.replace(config.sampler, **changes, steps=n)
+            frames = long if n in options.long_steps else short
+            dreamers.append(_dreamer(run, sampler, config.recipe, n, frames))
+    return dreamers
+
+
+def _dreamer(run: Path, sampler: Any, kind: str, steps: int, frames: tuple[int, ...]) -> Dreamer:
+    world = load(run)
+    drawn = dataclasses.replace(world, model=sampler.view(world.model), sampler=sampler.build())
+    return Dreamer(run.name, kind, steps, frames, drawn)
+
+
+def _known(path: Path | None, settings: dict[str, int]) -> list[Row]:
+    """Return the rows of a file that was measured with the same settings."""
+    if path is None or not path.exists():
+        return []
+    kept = json.loads(path.read_text())
+    rows = [Row(**row) for row in kept.pop("rows")]
+    if kept != settings:
+        raise SystemExit(f"{path} was measured with {kept}, and now {settings} is asked for; choose another file")
+    return rows
 
 
 def _options() -> argparse.Namespace:
@@ -218,8 +230,10 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--horizon", type=int, default=32, help="frames")
     parser.add_argument("--survivors", type=int, default=32, help="games played on")
     parser.add_argument("--frames", type=int, nargs="+", default=[1000], help="after which to count them")
+    parser.add_argument("--long-frames", type=int, nargs="*", default=[], help="and these, of some students")
+    parser.add_argument("--long-steps", type=int, nargs="*", default=[1], help="of students that play so long")
     parser.add_argument("--seed", type=int, default=0, help="of the held-out games")
-    parser.add_argument("--json", type=Path, help="file to write all rows to")
+    parser.add_argument("--json", type=Path, help="where rows are kept")
     return parser.parse_args()
 
 
