@@ -14,8 +14,9 @@ from hallucade.data.writer import StoreWriter
 from hallucade.evaluation.camera_calibration import GRID, Play, calibrate, measure_play
 from hallucade.evaluation.camera_check import REAL, check_camera
 from hallucade.evaluation.camera_flow import CameraModel, CameraMotion, read_camera
-from hallucade.evaluation.flow_score import flow_score
+from hallucade.evaluation.flow_score import FlowScores, flow_score
 from hallucade.evaluation.metrics.flow_error import focus_of_expansion
+from hallucade.evaluation.recorded_clips import ClipCheckConfig
 
 H, W = 10, 14
 WALK = ActionSpace(
@@ -155,19 +156,36 @@ def test_a_calibrated_camera_tells_right_play_from_wrong_play(tmp_path: Path, rn
     real, others = check.scores[REAL], [score for who, score in check.scores.items() if who != REAL]
     assert check.split == "validation"
     assert len(others) == 3
-    assert real["flow_cosine"] > 0.9
-    assert all(score["flow_epe"] > 2 * real["flow_epe"] for score in others)
-    assert all(score["flow_cosine"] < 0.5 for score in others)
-    assert check.camera.usual_error == pytest.approx(real["flow_epe"], rel=0.2)
+    assert real["cosine"] > 0.9
+    assert all(score["epe"] > 2 * real["epe"] for score in others)
+    assert all(score["cosine"] < 0.5 for score in others)
+    assert check.camera.usual_error == real["epe"]
     assert check.camera.worst_error > check.camera.usual_error
 
     seen = store.read(1, 0, 41)
     frames, rows = np.asarray(seen.frames), np.asarray(seen.actions)
     assert flow_score(check.camera, ACTIONS, frames, rows).onset is None
     lost = np.concatenate([frames[:21], np.repeat(frames[20:21], 20, 0)])
-    assert flow_score(check.camera, ACTIONS, lost, rows).values()["flow_epe"] > 2 * real["flow_epe"]
+    assert flow_score(check.camera, ACTIONS, lost, rows).values()["flow_epe"] > 2 * real["epe"]
     with pytest.raises(ValueError, match="39 actions for 41 frames; pass 40"):
         flow_score(check.camera, ACTIONS, frames, rows[:39])
+
+    gathered = FlowScores(check.camera, ACTIONS)
+    gathered.add(np.stack([frames, lost]), np.stack([frames, frames]), np.stack([rows, rows]))
+    metrics = gathered.across_ranks().metrics("clips/")
+    assert metrics["clips/flow_epe_real"] == flow_score(check.camera, ACTIONS, frames, rows).values()["flow_epe"]
+    assert metrics["clips/flow_epe"] > 1.5 * metrics["clips/flow_epe_real"]
+
+
+def test_an_evaluation_looks_at_its_camera_first(tmp_path: Path) -> None:
+    assert ClipCheckConfig().flow_scores(WALK) is None
+    with pytest.raises(ValueError, match="there is no camera model"):
+        ClipCheckConfig(camera=str(tmp_path / "gone.json")).flow_scores(WALK)
+    path = tmp_path / "a.camera.json"
+    path.write_text(json.dumps(CAMERA.to_json()))
+    assert ClipCheckConfig(camera=str(path)).flow_scores(WALK) is not None
+    with pytest.raises(ValueError, match="moves by 'forward'"):
+        ClipCheckConfig(camera=str(path)).flow_scores(ACTIONS)
 
 
 def test_play_that_tells_nothing_of_a_camera_is_refused(tmp_path: Path, rng: np.random.Generator) -> None:

@@ -21,6 +21,7 @@ def flows(rng: np.random.Generator) -> np.ndarray:
 def test_identical_flows_have_no_error(flows: np.ndarray) -> None:
     errors = flow_errors(flows, flows.copy())
     assert len(errors) == N
+    np.testing.assert_array_equal(errors.known, 1)
     for name in ("epe", "angle_rmse", "outliers", "mean_epe"):
         np.testing.assert_allclose(getattr(errors, name), 0, atol=1e-4)
     np.testing.assert_allclose(errors.mean_angle, 0, atol=0.1)
@@ -63,6 +64,26 @@ def test_where_neither_moves_nothing_but_the_error_is_judged() -> None:
     assert errors.epe[0] == 0
     assert np.isnan(errors.cosine[0])
     assert np.isnan(errors.outliers[0])
+
+
+def test_noise_has_no_direction(rng: np.random.Generator) -> None:
+    noise = rng.normal(0, 0.02, (1, H, W, 2)).astype(np.float32)  # a few places move more than 0.025 pixels
+    errors = flow_errors(np.zeros_like(noise), noise)
+    assert errors.mean_epe[0] < 0.02
+    assert np.isnan(errors.cosine[0])
+
+
+def test_places_whose_flow_is_not_known_are_not_judged(flows: np.ndarray) -> None:
+    found = flows.copy()
+    found[:, :, : W // 4] = -9  # wrong at the left
+    assert (flow_errors(flows, found).epe > 1).all()
+    found[:, :, : W // 4] = np.nan
+    errors = flow_errors(flows, found)
+    np.testing.assert_allclose(errors.known, 0.75)
+    np.testing.assert_allclose(errors.epe, 0)
+    nothing = flow_errors(flows, np.full_like(flows, np.nan))
+    np.testing.assert_array_equal(nothing.known, 0)
+    assert np.isnan(nothing.epe).all()
 
 
 def test_flow_outwards_has_no_mean_direction_but_an_angle_at_every_place() -> None:

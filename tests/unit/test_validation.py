@@ -135,8 +135,8 @@ def test_dreams_leave_videos_for_eyes_and_for_other_tools(
     result = validate_dreams(world, cases, judge, out)
     write_summary(out, cases, result)
     assert result.failed == {}
-    assert {path.name for path in (out / "videos").iterdir()} == {"start-0.mp4", "short-0.mp4", "prompts.json"}
-    assert json.loads((out / "videos/prompts.json").read_text()) == {"start-0.mp4": "a court", "short-0.mp4": ""}
+    assert {path.name for path in (out / "videos").iterdir()} == {"start-0.mp4", "short-0.mp4"}
+    assert json.loads((out / "prompts.json").read_text()) == {"start-0.mp4": "a court", "short-0.mp4": ""}
     clean, marked = shown(out / "videos/start-0.mp4"), shown(out / "overlay/start-0_overlay.mp4")
     assert clean.shape == marked.shape == (N + 1, 13 * H, 13 * W, 3)
     start = np.array(Image.open(tmp_path / "files/start.png")).repeat(13, 0).repeat(13, 1)

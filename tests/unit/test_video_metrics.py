@@ -9,7 +9,7 @@ from moving_scene import Scene, film
 from hallucade.evaluation.metrics.consistency import consistency, palette
 from hallucade.evaluation.metrics.dynamic_degree import dynamic_degree
 from hallucade.evaluation.metrics.motion_smoothness import motion_smoothness
-from hallucade.evaluation.metrics.optical_flow import dis_flow
+from hallucade.evaluation.metrics.optical_flow import dis_flow, reliable_flow
 from hallucade.evaluation.metrics.picture_statistics import flickering
 
 SCENE = Scene(height=36, width=60, painted=0.0, noise=1.0)
@@ -30,6 +30,15 @@ def test_flow_is_measured_in_pixels_of_the_frames_whatever_their_size(rng: np.ra
         inner = flows[:, 4:-4, 8:-8]
         np.testing.assert_allclose(np.median(inner[..., 0], (1, 2)), np.array([-2.4, 1.2, 0]) * factor, atol=0.15)
         np.testing.assert_allclose(np.median(inner[..., 1], (1, 2)), 0, atol=0.1)
+
+
+def test_flow_that_cannot_be_followed_back_is_unknown(rng: np.random.Generator) -> None:
+    frames = panned([5.6], rng)  # 4.8 pixels, of which what was at the left leaves the picture
+    kept = np.isfinite(reliable_flow(frames)[0]).all(-1)
+    assert kept[:, 8:].mean() > 0.95
+    assert kept[:, :4].mean() < 0.1
+    replaced = np.stack([frames[0], rng.integers(0, 256, frames.shape[1:], np.uint8)])
+    assert np.isfinite(reliable_flow(replaced)).mean() < 0.3
 
 
 def test_flow_of_a_single_frame_or_a_speck_is_refused() -> None:

@@ -7,23 +7,23 @@ from pathlib import Path
 from tyro.conf import Positional
 
 from hallucade.data.store import EpisodeStore
-from hallucade.evaluation.camera_calibration import calibrate, measure_play
+from hallucade.evaluation.camera_calibration import at_an_end, calibrate, measure_play
 from hallucade.evaluation.camera_check import CameraCheck, check_camera
 from hallucade.evaluation.camera_flow import CameraModel
 from hallucade.evaluation.page import write_whole
 from hallucade.recipes.console import say, staged
 
 SHOWN = {  # of a score, with its unit
-    "flow_epe": "error px",
-    "flow_angle_rmse": "angle °",
-    "flow_mean_angle": "mean °",
-    "flow_cosine": "cosine",
-    "flow_magnitude_ratio": "length",
+    "epe": "error px",
+    "angle_rmse": "angle °",
+    "mean_angle": "mean °",
+    "cosine": "cosine",
+    "magnitude_ratio": "length",
 }
 
 
 def calibrate_flow(
-    store: Positional[Path], /, out: Path | None = None, pairs: int = 3000, field: float | None = None
+    store: Positional[Path], /, out: Path | None = None, pairs: int = 2000, field: float | None = None
 ) -> None:
     """Find how a game's actions move its camera, for the optical-flow score.
 
@@ -49,6 +49,8 @@ def calibrate_flow(
         )
     say(f"{found.pairs:,} pairs of frames; the camera tells {found.explained:.0%} of their median flow")
     _say_camera(check.camera)
+    if focal is None and at_an_end(found.camera):
+        say("no focal length fits better than the ends of what is looked for: give --field if you know it")
     _say_check(check)
     target.parent.mkdir(parents=True, exist_ok=True)
     write_whole(target, json.dumps(check.camera.to_json(), indent=2) + "\n")

@@ -18,7 +18,7 @@ from hallucade.data.checks.action_signals import Signal, signals_of
 from hallucade.data.checks.motion_sample import Span, plan_spans
 from hallucade.data.store import EpisodeStore
 from hallucade.evaluation.camera_flow import TERMS, CameraModel, CameraMotion, flow_basis, turning_signals
-from hallucade.evaluation.metrics.optical_flow import FlowEstimator, dis_flow
+from hallucade.evaluation.metrics.optical_flow import FlowEstimator, reliable_flow
 from hallucade.evaluation.result import Progress, silent
 from hallucade.shapes import ActionRows
 
@@ -35,7 +35,7 @@ class Play:
     """Recorded play as a fit sees it: what was held, and how the picture moved."""
 
     rows: ActionRows  # n raw action rows
-    flows: Float32[np.ndarray, "n p 2"]  # at places of `GRID`
+    flows: Float32[np.ndarray, "n p 2"]  # at places of `GRID`; NaN where it is not known
     frame_size: tuple[int, int]
 
 
@@ -53,7 +53,7 @@ def measure_play(
     store: EpisodeStore,
     pairs: int,
     split: str,
-    estimator: FlowEstimator = dis_flow,
+    estimator: FlowEstimator = reliable_flow,
     progress: Progress = silent,
 ) -> Play:
     """Measure the flow of about `pairs` pairs of frames of a split, spread over its episodes.
@@ -89,7 +89,7 @@ def calibrate(store: EpisodeStore, play: Play, focal: float | None = None) -> Ca
     signals = _used(store, play)
     width = play.frame_size[1]
     if focal is None:
-        low, high = (np.log(width / 2 / np.tan(np.radians(field) / 2)) for field in (FIELDS[1], FIELDS[0]))
+        low, high = np.log(_focal_range(width))
         found = optimize.minimize_scalar(
             lambda log: _Fit(play, signals, float(np.exp(log))).cost,
             bounds=(low, high),
@@ -100,8 +100,19 @@ def calibrate(store: EpisodeStore, play: Play, focal: float | None = None) -> Ca
     fit = _Fit(play, signals, focal)
     motions = tuple(_motion(signal, terms) for signal, terms in zip(signals, fit.motions, strict=True))
     camera = CameraModel(focal=focal, frame_size=play.frame_size, motions=motions, game=store.game)
-    error, flow = np.median(fit.errors), np.median(np.linalg.norm(play.flows, axis=-1))
+    error, flow = np.median(fit.errors), np.nanmedian(np.linalg.norm(play.flows, axis=-1))
     return Calibration(camera, len(play.rows), float(error), float(1 - error / flow))
+
+
+def at_an_end(camera: CameraModel) -> bool:
+    """Say whether a focal length is at an end of the range that is looked through: then none really fits."""
+    low, high = _focal_range(camera.frame_size[1])
+    return not 1.05 * low < camera.focal < high / 1.05
+
+
+def _focal_range(width: int) -> tuple[float, float]:
+    wide, narrow = (width / 2 / float(np.tan(np.radians(field) / 2)) for field in reversed(FIELDS))
+    return wide, narrow
 
 
 class _Fit:
@@ -109,7 +120,7 @@ class _Fit:
 
     Attributes:
         motions: terms of each signal's motion.
-        errors: pixels, of each pair at each place.
+        errors: pixels, at each place of each pair whose flow is known.
         cost: a mean that large errors add little to; what the focal length is chosen by.
     """
 
@@ -117,18 +128,19 @@ class _Fit:
         height, width = play.frame_size
         self._values = np.stack([signal.of(play.rows) for signal in signals], 1)
         self._basis = _at_places(flow_basis(height, width, focal)[None])[0]
-        self._flows = play.flows.astype(np.float64)
+        self._known = np.isfinite(play.flows).all(-1)
+        self._flows = np.where(self._known[..., None], play.flows, 0).astype(np.float64)
         self._free = np.concatenate([_free_terms(signal) for signal in signals])
         self.motions = np.zeros((len(signals), TERMS))
-        self.errors = self._errors()
         for _ in range(ROUNDS):
-            scale = max(float(np.median(self.errors)), 1e-3 * width / 64)
-            self._solve(1 / (1 + (self.errors / scale) ** 2))  # Cauchy's
-            self.errors = self._errors()
+            errors = self._all_errors()
+            scale = max(float(np.median(errors[self._known])), 1e-3 * width / 64)
+            self._solve(self._known / (1 + (errors / scale) ** 2))  # Cauchy's
+        self.errors = self._all_errors()[self._known]
         reach = 5e-3 * width  # pixels; the same at all focal lengths, so that costs compare
         self.cost = float(np.log1p((self.errors / reach) ** 2).mean())
 
-    def _errors(self) -> Float64[np.ndarray, "n p"]:
+    def _all_errors(self) -> Float64[np.ndarray, "n p"]:
         expected = np.einsum("ns,sk,pdk->npd", self._values, self.motions, self._basis, optimize=True)
         return np.linalg.norm(self._flows - expected, axis=-1)
 
@@ -160,7 +172,8 @@ def _used(store: EpisodeStore, play: Play) -> list[Signal]:
     if not any(signal.turns for signal in used):
         names = ", ".join(signal.name for signal in turning)
         raise ValueError(f"nobody turns the view ({names}) in {len(play.rows)} actions of {store.path}; record more")
-    moved = np.linalg.norm(play.flows, axis=-1).mean(1)
+    lengths = np.linalg.norm(play.flows, axis=-1)
+    moved = np.where(np.isfinite(lengths), lengths, 0).sum(1) / np.maximum(np.isfinite(lengths).sum(1), 1)
     if np.quantile(moved, 0.9) < STILL * store.frame_size[1]:
         raise ValueError(
             f"the pictures of {store.path} do not move: nine pairs in ten by less than "

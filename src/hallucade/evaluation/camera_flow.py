@@ -73,7 +73,7 @@ class CameraModel(Config):
         """Return the flow that each of n actions causes, in pictures of `frame_size`.
 
         Raises:
-            ValueError: the model tells of a signal that these actions do not have.
+            ValueError: see `check_game`.
         """
         height, width = frame_size
         basis = flow_basis(height, width, self.focal_at(width))
@@ -83,19 +83,28 @@ class CameraModel(Config):
         """Return turns and shifts of the camera under each of n actions.
 
         Raises:
-            ValueError: see `expected`.
+            ValueError: see `check_game`.
         """
+        self.check_game(actions)
         signals = {signal.name: signal for signal in signals_of(actions)}
         total = np.zeros((len(rows), TERMS))
         for motion in self.motions:
-            if motion.signal not in signals:
-                known = ", ".join(signals)
-                raise ValueError(
-                    f"the camera model moves by {motion.signal!r}, and these actions have {known}; "
-                    "calibrate it on a store of this game"
-                )
             total += signals[motion.signal].of(rows)[:, None] * np.array(motion.terms)
         return total
+
+    def check_game(self, actions: ActionSpace) -> None:
+        """Refuse the actions of another game.
+
+        Raises:
+            ValueError: the model tells of a signal that these actions do not have.
+        """
+        known = [signal.name for signal in signals_of(actions)]
+        for motion in self.motions:
+            if motion.signal not in known:
+                raise ValueError(
+                    f"the camera model moves by {motion.signal!r}, and these actions have {', '.join(known)}; "
+                    "calibrate it on a store of this game"
+                )
 
 
 def flow_basis(height: int, width: int, focal: float) -> Float64[np.ndarray, "h w 2 6"]:

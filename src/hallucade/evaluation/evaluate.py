@@ -34,7 +34,7 @@ def evaluate(
         progress: told what is running and the share of the whole that is done.
 
     Raises:
-        ValueError: nothing to judge by, a store of another game, or weights that are asked for are missing.
+        ValueError: nothing to judge by, a store of another game, or weights or a camera that are asked for are missing.
     """
     long = long or LongRunConfig()
     checks = list[Callable[[Progress], Evaluation]]()
@@ -46,6 +46,7 @@ def evaluate(
         check_same_game(world, store)  # before minutes of dreaming, as are missing weights
         judged = clips or ClipCheckConfig()
         judged.perceptual.build(world.frame_size, judged.horizons, world.device)
+        judged.flow_scores(world.actions)
         checks.append(lambda report: evaluate_clips(world, store, clips, report))
         if long.frames:
             checks.append(lambda report: run_beside_episodes(world, store, long, report))

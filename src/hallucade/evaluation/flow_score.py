@@ -8,11 +8,13 @@ real play.
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Float32, UInt8
 
 from hallucade.actions import ActionSpace
 from hallucade.evaluation.camera_flow import CameraModel
 from hallucade.evaluation.metrics.flow_error import FlowErrors, area_under, divergence_onset, flow_errors, usual_limit
-from hallucade.evaluation.metrics.optical_flow import FlowEstimator, Flows, dis_flow
+from hallucade.evaluation.metrics.optical_flow import FlowEstimator, Flows, reliable_flow
+from hallucade.evaluation.tally import Tally
 from hallucade.shapes import ActionRows, FrameArray
 
 FLOW = "flow_"  # how the names of these metrics begin
@@ -28,11 +30,12 @@ class FlowScore:
     def values(self) -> dict[str, float]:
         """Return means over frames, and of the endpoint error also spread, maximum and area; NaN where unknown."""
         epe = self.errors.epe[np.isfinite(self.errors.epe)]
+        spread, most = (float(epe.std()), float(epe.max())) if len(epe) else (float("nan"),) * 2
         means = {FLOW + name: _mean(series) for name, series in self.errors.named().items()}
         return {
             **means,
-            f"{FLOW}epe_std": float(epe.std()),
-            f"{FLOW}epe_max": float(epe.max()),
+            f"{FLOW}epe_std": spread,
+            f"{FLOW}epe_max": most,
             f"{FLOW}epe_auc": area_under(self.errors.epe),
             f"{FLOW}diverged": float(self.onset is not None),
             f"{FLOW}onset": float(len(self.errors) if self.onset is None else self.onset),
@@ -44,7 +47,7 @@ def flow_score(
     actions: ActionSpace,
     frames: FrameArray,
     rows: ActionRows,
-    estimator: FlowEstimator = dis_flow,
+    estimator: FlowEstimator = reliable_flow,
 ) -> FlowScore:
     """Judge n + 1 frames by the n actions that join them.
 
@@ -62,6 +65,35 @@ def compared(camera: CameraModel, expected: Flows, measured: Flows) -> FlowScore
     errors, width = flow_errors(expected, measured), expected.shape[2]
     limit = camera.worst_error * camera.scale_at(width) or usual_limit(errors.epe, width)
     return FlowScore(errors, divergence_onset(errors.epe, limit))
+
+
+class FlowScores:
+    """Gathers the scores of dreams, and of the real play beside them as ``..._real``."""
+
+    def __init__(self, camera: CameraModel, actions: ActionSpace) -> None:
+        self._camera, self._actions, self._tally = camera, actions, Tally()
+
+    def add(
+        self,
+        dreamed: UInt8[np.ndarray, "b t h w 3"],
+        truth: UInt8[np.ndarray, "b t h w 3"],
+        rows: Float32[np.ndarray, "b t-1 c"],
+    ) -> None:
+        """Add dreams and what really followed; both begin with the last frame of the prompt."""
+        for frames, real, held in zip(dreamed, truth, rows, strict=True):
+            self._tally.add(flow_score(self._camera, self._actions, frames, held).values())
+            values = flow_score(self._camera, self._actions, real, held).values()
+            self._tally.add({f"{name}_real": value for name, value in values.items()})
+
+    def metrics(self, prefix: str) -> dict[str, float]:
+        """Return means over dreams, named ``{prefix}flow_epe``."""
+        return {prefix + name: mean for name, mean in self._tally.means().items()}
+
+    def across_ranks(self) -> "FlowScores":
+        """Return the scores of all ranks' dreams, on every rank."""
+        together = FlowScores(self._camera, self._actions)
+        together._tally = self._tally.across_ranks()
+        return together
 
 
 def _mean(series: np.ndarray) -> float:

@@ -2,14 +2,18 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
 
+from hallucade.actions import ActionSpace
 from hallucade.config import Config
 from hallucade.data.clips import ClipWindows
 from hallucade.data.store import EpisodeStore
+from hallucade.evaluation.camera_flow import read_camera
 from hallucade.evaluation.comparison_video import comparison_video
+from hallucade.evaluation.flow_score import FlowScores
 from hallucade.evaluation.game_check.dreaming import dream_batches
 from hallucade.evaluation.perceptual import PerceptualConfig
 from hallucade.evaluation.picture_scores import PictureScores
@@ -34,6 +38,7 @@ class ClipCheckConfig(Config):
     shown: int = 4  # clips in the video
     seed: int = 0
     perceptual: PerceptualConfig = field(default_factory=PerceptualConfig)
+    camera: str | None = None  # of `hallucade calibrate-flow`; None leaves the optical-flow score out
 
     def __post_init__(self) -> None:
         if not self.horizons or min(self.horizons) < 1:
@@ -47,6 +52,18 @@ class ClipCheckConfig(Config):
         """Frames dreamed."""
         return max(self.horizons)
 
+    def flow_scores(self, actions: ActionSpace) -> FlowScores | None:
+        """Return what gathers the optical-flow score, if a camera is given.
+
+        Raises:
+            ValueError: it is missing, no camera model, or that of another game.
+        """
+        if self.camera is None:
+            return None
+        camera = read_camera(Path(self.camera))
+        camera.check_game(actions)
+        return FlowScores(camera, actions)
+
 
 def evaluate_clips(
     world: World, store: EpisodeStore, config: ClipCheckConfig | None = None, progress: Progress = silent
@@ -55,11 +72,12 @@ def evaluate_clips(
 
     Raises:
         ValueError: the store holds other pictures, other actions or no episode of the validation split that is long
-            enough; or weights that are asked for are missing.
+            enough; or weights or a camera that are asked for are missing.
     """
     config = config or ClipCheckConfig()
     check_same_game(world, store)
     looks = config.perceptual.build(world.frame_size, config.horizons, world.device)
+    flows = config.flow_scores(world.actions)
     window = config.prompt_frames + config.horizon
     windows = ClipWindows(store, world.actions, frames=window, batch=config.clips, seed=config.seed, split=SPLIT)
     frames, rows = windows.windows.gather(windows.ids_at(0))
@@ -69,6 +87,9 @@ def evaluate_clips(
     for batch, dreamed in dream_batches(world, prompts, rows[:, p - 1 :], config.batch, config.seed):
         scores.add(dreamed, frames[batch, p - 1 :])
         looks.add(dreamed, frames[batch, p:])
+        if flows is not None:
+            real = frames[batch, p - 1 :]
+            flows.add(np.concatenate([real[:, :1], dreamed], 1), real, rows[batch, p - 1 :])
         shown.append(dreamed[: config.shown])
         done += len(dreamed)
         progress("dreaming recorded clips", done / len(prompts))
@@ -76,6 +97,7 @@ def evaluate_clips(
         for others in _other_clips(windows, config.batch):
             looks.add_other(others[:, p:])
     metrics = scores.metrics("clips/") | looks.metrics("clips/")
+    metrics |= {} if flows is None else flows.metrics("clips/")
     real, held = frames[: config.shown, p - 1 :], rows[: config.shown, p - 1 :]
     dreams = np.concatenate([real[:, :1], np.concatenate(shown)[: config.shown]], 1)
     video = Video(

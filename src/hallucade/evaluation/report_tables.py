@@ -151,6 +151,18 @@ HEADLINES = (
         target="well above 1",
     ),
     Headline(
+        "clips/flow_angle_rmse",
+        "Motion beside what the keys ask for",
+        "Angle between measured optical flow and that of a camera which obeys; chance is about 100°.",
+        "{:.0f}°",
+    ),
+    Headline(
+        "clips/flow_angle_rmse_real",
+        "Real play's",
+        "The same of the recorded clips: distances, walls and inertia, which the camera model does not know.",
+        "{:.0f}°",
+    ),
+    Headline(
         "pong/violations_per_1000/any",
         "Frames that break a rule, of 1,000",
         "Laws of the game that need no truth beside it.",

@@ -11,12 +11,12 @@ from jaxtyping import Float32, UInt8
 
 from hallucade.actions import ActionSpace
 from hallucade.evaluation.camera_flow import CameraModel
-from hallucade.evaluation.flow_score import compared
+from hallucade.evaluation.flow_score import flow_score
 from hallucade.evaluation.metrics.consistency import consistency, palette
 from hallucade.evaluation.metrics.dynamic_degree import dynamic_degree
 from hallucade.evaluation.metrics.features import PictureNetwork
 from hallucade.evaluation.metrics.motion_smoothness import motion_smoothness
-from hallucade.evaluation.metrics.optical_flow import ENLARGED, SMALLEST, dis_flow
+from hallucade.evaluation.metrics.optical_flow import ENLARGED, SMALLEST
 from hallucade.evaluation.metrics.picture_statistics import flicker, flickering
 from hallucade.evaluation.picture_scores import PictureScores
 from hallucade.evaluation.tally import Tally
@@ -55,8 +55,7 @@ class Judge:
             return found
         found |= {"motion_smoothness": motion_smoothness(frames), "dynamic_degree": dynamic_degree(frames, self.fps)}
         if self.camera is not None:
-            expected = self.camera.expected(self.actions, rows, (frames.shape[1], frames.shape[2]))
-            found |= compared(self.camera, expected, dis_flow(frames)).values()
+            found |= flow_score(self.camera, self.actions, frames, rows).values()
         return found
 
 

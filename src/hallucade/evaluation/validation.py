@@ -96,9 +96,9 @@ def write_videos(folder: Path, case: ValidationCase, dreamed: FrameArray, world:
 
 def write_summary(folder: Path, cases: Sequence[ValidationCase], result: ValidationResult) -> None:
     """Write the numbers, and what the videos are for tools that ask."""
-    (folder / VIDEOS).mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     texts = {f"{case.name}-0.mp4": case.text for case in cases if case.name in result.dreams}
-    write_whole(folder / VIDEOS / PROMPTS, json.dumps(texts, indent=2) + "\n")
+    write_whole(folder / PROMPTS, json.dumps(texts, indent=2) + "\n")
     found = {"mean": result.metrics, "dreams": result.dreams, "failed": result.failed}
     write_whole(folder / METRICS, json.dumps(found, indent=2) + "\n")
 

@@ -72,7 +72,7 @@ def make_validation(
         cases = read_validation_set(Path(config.cases), world)
     camera = None if config.camera is None else read_camera(Path(config.camera))
     if camera is not None:
-        camera.camera_motion(world.actions, world.actions.idle[None])  # of another game is better known now
+        camera.check_game(world.actions)  # better now than after hours of training
     network = Lite0.load(*world.frame_size) if lite0_installed() else None
     judge = Judge(world.actions, world.fps, camera, network)
     return Validation(world, cases, judge, run_folder / VALIDATION, config.every)

@@ -3,9 +3,9 @@
 Lengths are in pixels of the pictures. What counts as standing still or as an outlier is a share of their width, half a
 pixel and three of 640, so that pictures of any size are judged alike.
 
-Places are judged where either flow moves, and without the fifth that moves most: borders at which the scene leaves the
-picture, and the nearest walls. Mean flows are judged where the picture should move as a whole, and not outwards on all
-sides, as when one walks ahead: what is left of the mean there has no direction.
+Places are judged where the flow is known and either flow moves, without the fifth that moves most: the nearest walls.
+Mean flows are judged where the picture should move as a whole, and not outwards on all sides, as when one walks ahead:
+what is left of the mean there has no direction.
 """
 
 from dataclasses import dataclass, fields
@@ -27,8 +27,9 @@ Series = Float64[np.ndarray, "n"]
 
 @dataclass(frozen=True)
 class FlowErrors:
-    """One entry a pair of frames; NaN where there is nothing to judge: of both flows still, all but the error."""
+    """One entry a pair of frames; NaN where there is nothing to judge: of both flows still, all but the first two."""
 
+    known: Series  # share of the places whose flow could be measured
     epe: Series  # endpoint error, pixels: the mean length of the difference
     angle_rmse: Series  # degrees, of places where both move
     outliers: Series  # share of places
@@ -97,44 +98,50 @@ def focus_of_expansion(flow: Float[np.ndarray, "h w 2"]) -> tuple[float, float] 
 
 
 def _pair(expected: Float32[np.ndarray, "h w 2"], measured: Float32[np.ndarray, "h w 2"]) -> tuple[float, ...]:
-    lengths = np.linalg.norm(expected, axis=-1), np.linalg.norm(measured, axis=-1)
-    still = STILL * expected.shape[1]
+    known = np.isfinite(measured).all(-1)
+    share, nothing = float(known.mean()), float("nan")
+    if not known.any():
+        return share, *([nothing] * 7)
+    still, (should, does) = STILL * expected.shape[1], (expected[known], measured[known])
+    lengths = np.linalg.norm(should, axis=-1), np.linalg.norm(does, axis=-1)
     judged = _judged(np.maximum(*lengths), still)
-    error = np.linalg.norm(expected - measured, axis=-1)
+    error = np.linalg.norm(should - does, axis=-1)
     if not judged.any():
-        return float(error.mean()), *([float("nan")] * 6)
+        return share, float(error.mean()), *([nothing] * 6)
     outlying = (error > OUTLIER * expected.shape[1]) & (error > OUTLYING * lengths[0])
-    means = expected[judged].mean(0, dtype=np.float64), measured[judged].mean(0, dtype=np.float64)
+    means = should[judged].mean(0, dtype=np.float64), does[judged].mean(0, dtype=np.float64)
     together = float(np.linalg.norm(means[0])) >= TOGETHER * float(lengths[0][judged].mean())
+    both = judged & (lengths[0] > still) & (lengths[1] > still)
     return (
+        share,
         float(error[judged].mean()),
-        _angle_rmse(expected, measured, judged & (lengths[0] > still) & (lengths[1] > still)),
+        _angle_rmse(should[both], does[both]),
         float(outlying[judged].mean()),
-        *(_compared(*means, still) if together else (float("nan"),) * 4),
+        *(_compared(*means, still) if together else (nothing,) * 4),
     )
 
 
 def _compared(
     expected: Float64[np.ndarray, "2"], found: Float64[np.ndarray, "2"], still: float
 ) -> tuple[float, float, float, float]:
-    """Return error, angle, cosine and ratio of lengths of two mean flows."""
+    """Return error, angle, cosine and ratio of lengths of two mean flows; NaN for what cannot be told of them."""
     should, does = float(np.linalg.norm(expected)), float(np.linalg.norm(found))
+    if max(should, does) <= still:
+        return float(np.linalg.norm(expected - found)), float("nan"), float("nan"), float("nan")
     cosine = float(np.clip(expected @ found / (should * does), -1, 1)) if min(should, does) > still else 0.0
     ratio = does / should if should > still else float("nan")
     return float(np.linalg.norm(expected - found)), float(np.degrees(np.arccos(cosine))), cosine, ratio
 
 
-def _judged(lengths: Float32[np.ndarray, "h w"], still: float) -> Bool[np.ndarray, "h w"]:
+def _judged(lengths: Float32[np.ndarray, "p"], still: float) -> Bool[np.ndarray, "p"]:
     """Return the places where something moves, but for the fastest of the picture."""
     return (lengths >= still) & (lengths <= np.percentile(lengths, FASTEST))
 
 
-def _angle_rmse(
-    expected: Float32[np.ndarray, "h w 2"], measured: Float32[np.ndarray, "h w 2"], places: Bool[np.ndarray, "h w"]
-) -> float:
+def _angle_rmse(expected: Float32[np.ndarray, "p 2"], measured: Float32[np.ndarray, "p 2"]) -> float:
     """Return the root mean square angle between two flows, in degrees; NaN without places."""
-    if not places.any():
+    if not len(expected):
         return float("nan")
-    a, b = expected[places].astype(np.float64), measured[places].astype(np.float64)
+    a, b = expected.astype(np.float64), measured.astype(np.float64)
     cross = a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]
     return float(np.degrees(np.sqrt(np.mean(np.arctan2(cross, (a * b).sum(1)) ** 2))))

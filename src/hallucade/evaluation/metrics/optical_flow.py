@@ -13,12 +13,15 @@ from jaxtyping import Float32, UInt8
 
 from hallucade.shapes import FrameArray
 
-Flows: TypeAlias = Float32[np.ndarray, "n h w 2"]  # pixels to the right and down, from each frame to the next
+# Pixels to the right and down, from each frame to the next; NaN at places of which it is not known.
+Flows: TypeAlias = Float32[np.ndarray, "n h w 2"]
 FlowEstimator: TypeAlias = Callable[[FrameArray], Flows]
 
 ROOM = 128  # pixels of the shorter side that small pictures are enlarged to: patches of 8 need room
 ENLARGED = 4.0  # at most
 SMALLEST = 16  # pixels a side; dense inverse search takes no less than 12
+LOST = 0.3  # pixels by which a place may miss itself on the way there and back, and
+LOST_SHARE = 0.05  # of the length of that way
 
 
 def dis_flow(frames: FrameArray) -> Flows:
@@ -35,6 +38,29 @@ def dis_flow(frames: FrameArray) -> Flows:
     estimator = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     pictures = (_grey(frame, size) for frame in frames)
     return np.stack([_flow(estimator, a, b, (width, height)) for a, b in pairwise(pictures)])
+
+
+def reliable_flow(frames: FrameArray, estimator: FlowEstimator = dis_flow) -> Flows:
+    """Measure flow both ways in time, and keep it where the way back leads to where the way there began.
+
+    What leaves the picture, comes from behind something or moves too far to be found is NaN.
+
+    Raises:
+        ValueError: see `dis_flow`.
+    """
+    ahead, back = estimator(frames), estimator(np.ascontiguousarray(frames[::-1]))[::-1]
+    return np.stack([_kept(there, again) for there, again in zip(ahead, back, strict=True)])
+
+
+def _kept(ahead: Float32[np.ndarray, "h w 2"], back: Float32[np.ndarray, "h w 2"]) -> Float32[np.ndarray, "h w 2"]:
+    height, width, _ = ahead.shape
+    x, y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
+    x, y = x + ahead[..., 0], y + ahead[..., 1]
+    again = np.asarray(cv2.remap(np.ascontiguousarray(back), x, y, cv2.INTER_LINEAR), np.float32)
+    way = np.linalg.norm(ahead, axis=-1) + np.linalg.norm(again, axis=-1)
+    found = np.linalg.norm(ahead + again, axis=-1) <= LOST + LOST_SHARE * way
+    found &= (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
+    return np.where(found[..., None], ahead, np.float32(np.nan))
 
 
 def _flow(
