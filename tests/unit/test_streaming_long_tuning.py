@@ -72,6 +72,7 @@ def test_a_sequence_goes_on_to_its_end_and_the_next_one_begins_with_the_new_batc
     for step in range(5):
         assert list(run(taught, batch(seed=step), step)) == [["model", "critic"], ["critic"]][step % 2]
         places.append(position(taught))
+        assert taught.frames_of(batch()) == B * 5  # of eleven, which the sequence has
     assert places == [3, 6, 9, 3, 6]
     assert taught.chunks_drawn == 5
     assert torch.equal(taught.state.of(0).actions, batch(seed=3).actions)

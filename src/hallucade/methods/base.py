@@ -41,6 +41,10 @@ class Method(nn.Module, ABC):
         microbatch yields the same roles. Randomness comes from ``batch.seed`` alone.
         """
 
+    def frames_of(self, batch: Clip) -> int:
+        """Return how many frames the last step trained on; its batch was this one. Logs tell speed by it."""
+        return batch.frames.shape[0] * batch.frames.shape[1]
+
     def check_clips(self, stages: Sequence[tuple[int, int]]) -> None:
         """Refuse clips that are too short for what the method draws from them.
 

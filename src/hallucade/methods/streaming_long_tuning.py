@@ -133,6 +133,7 @@ class StreamingLongTuning(SelfForcing):
         super().__init__(config, tokenizer, networks, sampler, seed)
         self.streaming, self.phases = config, config.all_phases()
         self.state = StreamingState(self._blank)
+        self._scored_latents = 0  # in the window of the last step
         self.register_buffer("chunks_drawn", torch.tensor(0))  # in place: shows the trainer that a step has begun
         for number in range(len(self.phases)):
             self._check_phase(number)
@@ -152,6 +153,9 @@ class StreamingLongTuning(SelfForcing):
             )
         if horizon is not None:
             self._check_lock(walk)
+
+    def frames_of(self, batch: Clip) -> int:
+        return batch.frames.shape[0] * self._scored_latents * self.tokenizer.stride
 
     def check_clips(self, stages: Sequence[tuple[int, int]]) -> None:
         """Refuse clips shorter than the prompt and the horizon of a phase that meets them."""
@@ -209,6 +213,7 @@ class StreamingLongTuning(SelfForcing):
         ahead, scored = self._advanced(sequence, walk, step, generator)
         self.state.put(batch.part, ahead)
         self.chunks_drawn += 1
+        self._scored_latents = scored.latents.shape[1]
         yield scored
         if again is not None:
             yield self._advanced(replace(sequence, memory=again), walk, step, generator)[1]

@@ -256,7 +256,7 @@ class Trainer:
         if values is not None:
             self.learner.average(self._update.updated)
         state.step += 1
-        self._frames += batch.frames.shape[0] * batch.frames.shape[1] * self.fabric.world_size
+        self._frames += self.method.frames_of(batch) * self.fabric.world_size
         self._seconds += self._clock() - start
         if values is None:
             self._count_bad_step()
