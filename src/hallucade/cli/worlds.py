@@ -20,16 +20,20 @@ from hallucade.evaluation.game_check.pong import PongCheckConfig
 from hallucade.evaluation.long_run.check import LongRunConfig
 from hallucade.evaluation.recorded_clips import ClipCheckConfig
 from hallucade.evaluation.report import write_report
+from hallucade.evaluation.result import Evaluation
+from hallucade.evaluation.tokenizer_quality import TokenizerCheckConfig, evaluate_tokenizer
 from hallucade.games.base import Bot
 from hallucade.games.bots import make_bot
 from hallucade.play.server import serve
 from hallucade.recipes.console import counting, say, staged
 from hallucade.recipes.demo import announce
 from hallucade.recipes.demo import demo as run_demo
+from hallucade.recipes.load import default_device, load, run_facts
 from hallucade.recipes.load import export as export_run
-from hallucade.recipes.load import load, run_facts
+from hallucade.recipes.tokenizer_run import is_tokenizer_run
 from hallucade.rollout import Session
 from hallucade.samplers.choice import SamplingChoice
+from hallucade.tokenizers.pretrained import PretrainedTokenizerConfig, find_tokenizer
 
 RUNS = Path("runs")
 SHOWN_WIDTH = 240  # pixels of a video
@@ -38,7 +42,11 @@ Sampling = Annotated[SamplingChoice, tyro.conf.arg(name="")]
 
 
 def evaluate(arguments: Sequence[str]) -> None:
-    """Judge a run against the true game."""
+    """Judge a run against the true game, or a tokenizer by held-out pictures."""
+    run = Path(arguments[0]) if arguments else Path()
+    if is_tokenizer_run(run):
+        parse(judge_tokenizer, "evaluate", arguments)
+        return
     quick = partial(judge, pong=PongCheckConfig.quick(), long=LongRunConfig.quick())
     parse(quick if "--quick" in arguments else judge, "evaluate", arguments)
 
@@ -73,6 +81,35 @@ def judge(
     with staged("judging") as stage:
         evaluation = evaluate_world(world, recorded, pong=pong, clips=clips, long=long, progress=stage)
     write_report(out, evaluation, run_facts(run, sampling))
+    _say_found(evaluation, out)
+
+
+def judge_tokenizer(
+    run: Positional[Path],
+    /,
+    store: Path,
+    out: Path | None = None,
+    check: Annotated[TokenizerCheckConfig, tyro.conf.arg(name="")] = TokenizerCheckConfig(),  # noqa: B008 - frozen
+) -> None:
+    """Judge a tokenizer by pictures that it was not trained on; write metrics.json and report.html.
+
+    Args:
+        run: a run that trained a tokenizer.
+        store: recorded play, whose validation episodes are shown to it.
+        out: where to write; by default the run folder.
+        check: how many pictures, and by whose eyes.
+    """
+    folder = find_tokenizer(str(run))
+    out = out or run
+    out.mkdir(parents=True, exist_ok=True)  # minutes before it is needed
+    tokenizer = PretrainedTokenizerConfig(path=str(run)).build().to(default_device())
+    with staged("judging") as stage:
+        evaluation = evaluate_tokenizer(tokenizer, EpisodeStore(store), check, stage)
+    write_report(out, evaluation, {"run": str(run), "tokenizer": folder.fingerprint})
+    _say_found(evaluation, out)
+
+
+def _say_found(evaluation: Evaluation, out: Path) -> None:
     for name, value in sorted(evaluation.metrics.items()):
         say(f"{name:>42}  {value:.4g}")
     for note in evaluation.notes:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from hallucade.config import TYPE_KEY
 from hallucade.models.base import WorldModel
 from hallucade.recipes.additions import MODEL, with_base
 from hallucade.recipes.prompts import PROMPTS, load_prompts
@@ -92,6 +93,11 @@ def _newest(run: str | Path | None) -> tuple[Path, Checkpoint]:
 
 def read_config(folder: Path, checkpoint: Checkpoint) -> RunConfig:
     """Return the run's config out of its checkpoint."""
+    if checkpoint.config.get(TYPE_KEY) == "TokenizerRunConfig":
+        raise CheckpointError(
+            f"{folder} trained a tokenizer, and no world that could be played; train one on its codes: "
+            f"hallucade train token_small --tokenizer {folder}"
+        )
     try:
         config = RunConfig.from_json(checkpoint.config)
     except ValueError as error:

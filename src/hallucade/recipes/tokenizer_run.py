@@ -1,7 +1,9 @@
 """The training of a tokenizer on recorded play, and the folder that world models then take it from."""
 
+import json
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -9,6 +11,7 @@ from jaxtyping import UInt8
 from PIL import Image
 from torch import Tensor
 
+from hallucade.config import TYPE_KEY
 from hallucade.data.mixture import Mixture
 from hallucade.data.store import EpisodeStore
 from hallucade.evaluation.metrics.lpips import Lpips
@@ -18,13 +21,14 @@ from hallucade.recipes.run_config import Experiment, Source
 from hallucade.recipes.samples import SAMPLES
 from hallucade.recipes.train import differences, make_clips
 from hallucade.tokenizers.learned import LearnedTokenizer, LearnedTokenizerConfig
-from hallucade.tokenizers.learned_folder import write_tokenizer
+from hallucade.tokenizers.learned_folder import ABOUT, write_tokenizer
 from hallucade.tokenizers.pretrained import KEPT
 from hallucade.training.checkpoint import CheckpointFolder
 from hallucade.training.run_folder import CHECKPOINTS
 from hallucade.training.trainer import Callback, Trainer, TrainingResult
 
 SHOWN = 8  # pictures of a sample
+CONFIG_FILE = "config.json"  # of a run
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +46,17 @@ class TokenizerRunConfig(Experiment):
         super().__post_init__()
         if self.trainer.ema is not None:
             raise ValueError("a tokenizer's codebook follows its weights and not their averages; use trainer.ema none")
+
+
+def is_tokenizer_run(folder: Path) -> bool:
+    """Return whether a folder is a tokenizer's: its run, or what a run keeps of it."""
+    if (folder / ABOUT).is_file():
+        return True
+    try:
+        config: object = json.loads((folder / CONFIG_FILE).read_bytes())
+    except (OSError, ValueError):
+        return False
+    return isinstance(config, dict) and cast("dict[str, object]", config).get(TYPE_KEY) == TokenizerRunConfig.__name__
 
 
 def train_tokenizer(
