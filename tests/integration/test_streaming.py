@@ -14,7 +14,6 @@ from hallucade.cli import main
 from hallucade.data.recorder import RecordingConfig, record
 from hallucade.data.store import EpisodeStore
 from hallucade.methods import self_forcing
-from hallucade.methods.distribution_matching import critic_loss
 from hallucade.methods.streaming_long_tuning import StreamingLongTuningConfig
 from hallucade.models.base import WorldModelConfig
 from hallucade.models.diffusion_transformer import DiffusionTransformerConfig
@@ -137,24 +136,27 @@ def test_a_sequence_that_was_interrupted_goes_on_to_the_same_bits(
         assert all(torch.equal(value, theirs[name]) for name, value in ours.items())
 
 
+@pytest.mark.parametrize("broken", ["critic_loss", "collected"])
 def test_a_step_that_failed_half_way_is_not_saved(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str
 ) -> None:
-    """The fourth step draws its chunk, and then the critic fails: a run that goes on draws the same chunk again."""
+    """The fourth step draws its chunk, and then fails: a run that goes on draws the same chunk again."""
     config, store = replace(streamed(), sample_every=99), EpisodeStore(folder / "store")
     given = {"teacher": folder / "u-net"}
     train(config, store, tmp_path / "whole", networks=given, progress=False)
     calls: list[int] = []
+    call = getattr(self_forcing, broken)
 
     def failing(*inputs: Any) -> Any:
         calls.append(1)
+        result = call(*inputs)
         if len(calls) == 5:  # the first is that of the preflight
-            raise RuntimeError("the critic broke")
-        return critic_loss(*inputs)
+            raise RuntimeError("something broke")
+        return result
 
     with monkeypatch.context() as patch:
-        patch.setattr(self_forcing, "critic_loss", failing)
-        with pytest.raises(RuntimeError, match="the critic broke"):
+        patch.setattr(self_forcing, broken, failing)
+        with pytest.raises(RuntimeError, match="something broke"):
             train(config, store, tmp_path / "halves", networks=given, progress=False)
     assert newest(tmp_path / "halves").step == 2
     train(config, store, tmp_path / "halves", resume=True, progress=False)

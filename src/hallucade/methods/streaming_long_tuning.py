@@ -134,7 +134,7 @@ class StreamingLongTuning(SelfForcing):
         self.streaming, self.phases = config, config.all_phases()
         self.state = StreamingState(self._blank)
         self._scored_latents = 0  # in the window of the last step
-        self.register_buffer("chunks_drawn", torch.tensor(0))  # in place: shows the trainer that a step has begun
+        self.register_buffer("chunks_drawn", torch.tensor(0))  # counted in place, which the trainer sees
         for number in range(len(self.phases)):
             self._check_phase(number)
 
@@ -203,6 +203,7 @@ class StreamingLongTuning(SelfForcing):
 
     def _draws(self, batch: Clip, step: int, generator: torch.Generator) -> Iterator[Scored]:
         """Yield the next chunk of a sequence in its window, and then, if it is asked for, the same chunk drawn anew."""
+        self.chunks_drawn += 1  # first of all: memories are consumed, and a step that fails must not be saved
         sequence = self._sequence(batch, step)
         walk = self._walk(sequence.phase, sequence.horizon)
         if sequence.position == 0 and not self.streaming.train_first_chunk and walk.lengths(0)[-1] < walk.horizon:
@@ -212,7 +213,6 @@ class StreamingLongTuning(SelfForcing):
         again = self.model.fork(sequence.memory) if self.config.critic_fresh_rollout else None
         ahead, scored = self._advanced(sequence, walk, step, generator)
         self.state.put(batch.part, ahead)
-        self.chunks_drawn += 1
         self._scored_latents = scored.latents.shape[1]
         yield scored
         if again is not None:
