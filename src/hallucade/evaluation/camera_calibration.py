@@ -7,8 +7,10 @@ Controls that turn the view get turns, all others shifts. To leave both to all w
 taste: ``f (w + T)`` and ``w / f`` are all that the picture tells of a turn w with a sideways shift T.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float32, Float64
@@ -87,16 +89,7 @@ def calibrate(store: EpisodeStore, play: Play, focal: float | None = None) -> Ca
         ValueError: no control turns the view, none that does was used, or the pictures do not move.
     """
     signals = _used(store, play)
-    width = play.frame_size[1]
-    if focal is None:
-        low, high = np.log(_focal_range(width))
-        found = optimize.minimize_scalar(
-            lambda log: _Fit(play, signals, float(np.exp(log))).cost,
-            bounds=(low, high),
-            method="bounded",
-            options={"xatol": 0.005},
-        )
-        focal = float(np.exp(found.x))
+    focal = _best_focal(play, signals) if focal is None else focal
     fit = _Fit(play, signals, focal)
     motions = tuple(_motion(signal, terms) for signal, terms in zip(signals, fit.motions, strict=True))
     camera = CameraModel(focal=focal, frame_size=play.frame_size, motions=motions, game=store.game)
@@ -115,6 +108,17 @@ def _focal_range(width: int) -> tuple[float, float]:
     return wide, narrow
 
 
+def _best_focal(play: Play, signals: Sequence[Signal]) -> float:
+    """Return the focal length that leaves the least error; equal ratios are looked at alike."""
+
+    def cost(log: float) -> float:
+        return _Fit(play, signals, math.exp(log)).cost
+
+    low, high = map(math.log, _focal_range(play.frame_size[1]))
+    found: Any = optimize.minimize_scalar(cost, bounds=(low, high), method="bounded", options={"xatol": 0.005})
+    return math.exp(float(found.x))
+
+
 class _Fit:
     """The motions at one focal length.
 
@@ -126,12 +130,12 @@ class _Fit:
 
     def __init__(self, play: Play, signals: Sequence[Signal], focal: float) -> None:
         height, width = play.frame_size
-        self._values = np.stack([signal.of(play.rows) for signal in signals], 1)
-        self._basis = _at_places(flow_basis(height, width, focal)[None])[0]
-        self._known = np.isfinite(play.flows).all(-1)
-        self._flows = np.where(self._known[..., None], play.flows, 0).astype(np.float64)
-        self._free = np.concatenate([_free_terms(signal) for signal in signals])
-        self.motions = np.zeros((len(signals), TERMS))
+        self._values: np.ndarray = np.stack([signal.of(play.rows) for signal in signals], 1)
+        self._basis: np.ndarray = _at_places(flow_basis(height, width, focal)[None])[0]
+        self._known = np.isfinite(play.flows[..., 0])
+        self._flows: np.ndarray = np.nan_to_num(play.flows).astype(np.float64)
+        self._free: np.ndarray = np.concatenate([_free_terms(signal) for signal in signals])
+        self.motions: np.ndarray = np.zeros((len(signals), TERMS))
         for _ in range(ROUNDS):
             errors = self._all_errors()
             scale = max(float(np.median(errors[self._known])), 1e-3 * width / 64)

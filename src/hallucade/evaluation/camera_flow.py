@@ -12,6 +12,7 @@ moves the picture as one that turns on the spot does, with another focal length,
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 from jaxtyping import Float64
@@ -129,7 +130,7 @@ def read_camera(path: Path) -> CameraModel:
     """
     remedy = "write one with `hallucade calibrate-flow STORE`"
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found: Any = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ValueError(f"there is no camera model {path}; {remedy}") from None
     except (ValueError, OSError) as error:
@@ -137,6 +138,6 @@ def read_camera(path: Path) -> CameraModel:
     if not isinstance(found, dict):
         raise ValueError(f"{path} is no camera model but a {type(found).__name__}; {remedy}")
     try:
-        return CameraModel.from_json(found)
+        return CameraModel.from_json(cast("dict[str, Any]", found))
     except ValueError as error:
         raise ValueError(f"{path} is no camera model: {error}; {remedy}") from error

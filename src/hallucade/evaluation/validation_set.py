@@ -83,7 +83,7 @@ def _entries(path: Path) -> list[dict[str, Any]]:
         raise ValueError(f"{path} cannot be read as JSON ({error}); {shape}") from error
     if not isinstance(found, dict) or list(cast("dict[str, Any]", found)) != [DATA]:
         raise ValueError(f"{path} is no validation file; {shape}")
-    entries: Any = found[DATA]
+    entries = cast("dict[str, Any]", found)[DATA]
     if not isinstance(entries, list) or not entries or not all(isinstance(e, dict) for e in cast("list[Any]", entries)):
         raise ValueError(f"{path} holds no list of entries; {shape}")
     return cast("list[dict[str, Any]]", entries)

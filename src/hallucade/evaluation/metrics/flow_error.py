@@ -86,15 +86,15 @@ def area_under(errors: Series) -> float:
 
 def focus_of_expansion(flow: Float[np.ndarray, "h w 2"]) -> tuple[float, float] | None:
     """Return the place (x, y) that what is seen moves away from or towards, from the middle; None without one."""
-    height, width, _ = flow.shape
+    height, width = int(flow.shape[0]), int(flow.shape[1])
     x, y = np.meshgrid(np.arange(width) + 0.5 - width / 2, np.arange(height) + 0.5 - height / 2)
     moving = np.linalg.norm(flow, axis=-1) > STILL * width
     u, v = flow[moving].astype(np.float64).T
     lines = np.stack([v, -u], 1)  # each place lies with the focus on a line along its flow
     if len(lines) < 2 or np.linalg.cond(lines) > 100:
         return None
-    at = np.linalg.lstsq(lines, v * x[moving] - u * y[moving], rcond=None)[0]
-    return float(at[0]), float(at[1])
+    right, down = np.linalg.pinv(lines) @ (v * x[moving] - u * y[moving])
+    return float(right), float(down)
 
 
 def _pair(expected: Float32[np.ndarray, "h w 2"], measured: Float32[np.ndarray, "h w 2"]) -> tuple[float, ...]:
