@@ -57,6 +57,8 @@ class DryRun:
         network = self.budget.networks[number]
         sizes = (network.weights, network.gradients, network.optimizer, network.averages, network.resting)
         name = network.name if network.trained else f"{network.name} (frozen)"
+        if network.waiting:
+            name = f"{network.name} (frozen, {_size(network.waiting)} on the host)"
         return (name, f"{network.trained or network.frozen:,}", *map(_size, sizes))
 
 

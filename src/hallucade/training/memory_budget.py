@@ -4,7 +4,7 @@ The step is a real one, of the method, the optimizers and the averages that will
 so that nothing is computed and nothing is allocated (see `live_memory`).
 """
 
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Container, Generator, Iterable
 from dataclasses import dataclass
 from typing import TypeVar, cast
 
@@ -16,6 +16,7 @@ from hallucade.data.clips import Clip
 from hallucade.methods.base import Method
 from hallucade.training.learner import Learner
 from hallucade.training.live_memory import LiveMemory
+from hallucade.training.offload import Offloaded, teachers
 from hallucade.training.trainer import TrainerConfig
 
 Built = TypeVar("Built", bound=nn.Module)
@@ -30,6 +31,7 @@ class NetworkMemory:
     name: str
     trained: int  # parameters
     frozen: int  # parameters
+    waiting: int  # of weights, in the host's memory
     weights: int
     gradients: int
     optimizer: int
@@ -107,14 +109,16 @@ def memory_budget(config: TrainerConfig, method: Method, clip: Clip, step: int, 
     """
     for role in method.roles().values():
         role.train()
+    away = teachers(method) if config.offload else {}
+    waiting = {id(tensor) for network in away.values() for tensor in Offloaded(network, device).tensors}
     learner = Learner(method, config.optimizer, config.ema, config.role_optimizers)
     _start_optimizers(learner)
-    with LiveMemory(device, _resting(learner)) as memory:
+    with LiveMemory(device, (tensor for tensor in _resting(learner) if id(tensor) not in waiting)) as memory:
         memory.reset_peak()
         _run_steps(config, learner, clip, step, device)
     saved = [*learner.weights().values(), *learner.training([learner.rank_state()]).values()]
     return MemoryBudget(
-        networks=tuple(_networks(learner)),
+        networks=tuple(_networks(learner, away)),
         peak=memory.peak,
         checkpoint=_bytes(saved),
         largest_tensor=max(_size(tensor) for tensor in saved),
@@ -166,7 +170,7 @@ def _resting(learner: Learner) -> list[Tensor]:
     return [*learner.method.parameters(), *learner.method.buffers(), *momenta, *averages]
 
 
-def _networks(learner: Learner) -> Iterable[NetworkMemory]:
+def _networks(learner: Learner, away: Container[str]) -> Iterable[NetworkMemory]:
     for name, network in cast("Iterable[tuple[str, nn.Module]]", learner.method.named_children()):
         parameters = list(network.parameters())
         if not parameters:
@@ -178,7 +182,8 @@ def _networks(learner: Learner) -> Iterable[NetworkMemory]:
             name=name,
             trained=sum(p.numel() for p in trained),
             frozen=sum(p.numel() for p in parameters) - sum(p.numel() for p in trained),
-            weights=_bytes([*parameters, *network.buffers()]),
+            waiting=_bytes([*parameters, *network.buffers()]) if name in away else 0,
+            weights=0 if name in away else _bytes([*parameters, *network.buffers()]),
             gradients=_bytes(trained),
             optimizer=_bytes(momenta),
             averages=_bytes(averages),

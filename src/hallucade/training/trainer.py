@@ -28,6 +28,7 @@ from hallucade.training.ema import EMAConfig
 from hallucade.training.interrupts import Interrupts
 from hallucade.training.learner import Learner
 from hallucade.training.loggers import Logger, MetricsFile, ProgressLog, TensorBoardLog
+from hallucade.training.offload import Offloaded, teachers
 from hallucade.training.optimizers import OptimizerConfig
 from hallucade.training.preflight import is_out_of_memory, preflight
 from hallucade.training.progress import TrainingState
@@ -51,6 +52,7 @@ class TrainerConfig(Config):
     role_optimizers: dict[str, OptimizerConfig] = field(default_factory=dict[str, OptimizerConfig])  # where they differ
     schedule: ScheduleConfig = field(default_factory=lambda: WarmupStableDecayConfig(warmup=100))
     ema: EMAConfig | None = field(default_factory=EMAConfig)
+    offload: bool = False  # networks that only teach wait in the host's memory between their calls
     sharded: bool = False  # each rank keeps a part of every network, its momenta and averages; see `sharding`
     clip_norm: float | None = 1.0
     seed: int = 0
@@ -72,6 +74,10 @@ class TrainerConfig(Config):
             value = getattr(self, name)
             if value is not None and value <= 0:
                 raise ValueError(f"{name} is {value}; it must be positive, or None for no limit")
+        if self.offload and self.sharded:
+            raise ValueError(
+                "offload and sharded are both on; parts of a teacher stay on their rank, so use one of them"
+            )
 
 
 @runtime_checkable
@@ -156,6 +162,8 @@ class Trainer:
             sharding.shard(self.fabric, self.method)
         self.fabric.to_device(self.method)
         ranks.share_weights(self.fabric, self.method)
+        for network in teachers(self.method).values() if self.config.offload else ():
+            Offloaded(network, self.fabric.device)
         for role in self.method.roles().values():
             role.train()
         self.learner = Learner(self.method, self.config.optimizer, self.config.ema, self.config.role_optimizers)
