@@ -191,12 +191,12 @@ def test_an_evaluation_looks_at_its_camera_first(tmp_path: Path) -> None:
 def test_play_that_tells_nothing_of_a_camera_is_refused(tmp_path: Path, rng: np.random.Generator) -> None:
     blind = replace(ACTIONS, axes=tuple(replace(axis, turns=None) for axis in ACTIONS.axes))
     store = write_play(tmp_path / "blind", rng, 60, blind)
-    measured = measure_play(store, 60, "train")
     with pytest.raises(ValueError, match=r"no control of .* is said to turn the view"):
-        calibrate(store, measured)
+        measure_play(store, 60, "train")
     store = write_play(tmp_path / "still", rng, 60, still=True)
+    measured = measure_play(store, 60, "train")
     with pytest.raises(ValueError, match=r"the pictures of .* do not move"):
-        calibrate(store, measure_play(store, 60, "train"))
+        calibrate(store, measured)
     idle = replace(measured, rows=np.zeros_like(measured.rows))
     with pytest.raises(ValueError, match=r"nobody turns the view \(yaw, pitch\) in 60 actions"):
         calibrate(store, idle)

@@ -61,8 +61,9 @@ def measure_play(
     """Measure the flow of about `pairs` pairs of frames of a split, spread over its episodes.
 
     Raises:
-        ValueError: there are too few frames.
+        ValueError: no control of the store turns the view, or there are too few frames.
     """
+    _check_turns(store)
     others = set(range(len(store))) - set(store.indices(split))
     spans = [part for span in plan_spans(store, pairs, others) for part in _parts(span)]
     total, rows, flows = sum(span.pairs for span in spans), list[np.ndarray](), list[np.ndarray]()
@@ -86,7 +87,7 @@ def calibrate(store: EpisodeStore, play: Play, focal: float | None = None) -> Ca
         focal: the focal length in pixels, where it is known; None finds it.
 
     Raises:
-        ValueError: no control turns the view, none that does was used, or the pictures do not move.
+        ValueError: no control that turns the view was used, or the pictures do not move.
     """
     signals = _used(store, play)
     focal = _best_focal(play, signals) if focal is None else focal
@@ -166,15 +167,9 @@ def _used(store: EpisodeStore, play: Play) -> list[Signal]:
     Raises:
         ValueError: see `calibrate`.
     """
-    turning = turning_signals(store.actions)
-    if not turning:
-        raise ValueError(
-            f"no control of {store.path} is said to turn the view (its actions: {store.actions.describe()}); "
-            'give one `turns`: "left", "right", "up" or "down" where the store is made'
-        )
     used = [signal for signal in signals_of(store.actions) if not signal.change and np.ptp(signal.of(play.rows)) > 0]
     if not any(signal.turns for signal in used):
-        names = ", ".join(signal.name for signal in turning)
+        names = ", ".join(signal.name for signal in turning_signals(store.actions))
         raise ValueError(f"nobody turns the view ({names}) in {len(play.rows)} actions of {store.path}; record more")
     lengths = np.linalg.norm(play.flows, axis=-1)
     moved = np.where(np.isfinite(lengths), lengths, 0).sum(1) / np.maximum(np.isfinite(lengths).sum(1), 1)
@@ -184,6 +179,14 @@ def _used(store: EpisodeStore, play: Play) -> list[Signal]:
             f"{STILL * store.frame_size[1]:.2g} pixels; a camera cannot be read from them"
         )
     return used
+
+
+def _check_turns(store: EpisodeStore) -> None:
+    if not turning_signals(store.actions):
+        raise ValueError(
+            f"no control of {store.path} is said to turn the view (its actions: {store.actions.describe()}); "
+            'give one `turns`: "left", "right", "up" or "down" where the store is made'
+        )
 
 
 def _free_terms(signal: Signal) -> Bool[np.ndarray, "6"]:
