@@ -189,9 +189,10 @@ def _ratio(row: Row, teacher: Row) -> float:
 def _dreamers(options: argparse.Namespace) -> list[Dreamer]:
     """Return the teacher, the teacher in fewer steps, and every student in every number of steps."""
     short, long = tuple(options.frames), tuple(sorted({*options.frames, *options.long_frames}))
+    few = tuple(options.teacher_frames or options.frames)
     teacher = options.teacher
     many = [("teacher", options.teacher_steps), *(("undistilled", n) for n in options.undistilled)]
-    dreamers = [_dreamer(teacher, FlowSamplerConfig(steps=n), kind, n, short) for kind, n in many]
+    dreamers = [_dreamer(teacher, FlowSamplerConfig(steps=n), kind, n, few) for kind, n in many]
     for run in options.students:
         config = read_config(*find_checkpoint(run))
         changes = {"levels": None} if hasattr(config.sampler, "levels") else {}
@@ -230,6 +231,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--horizon", type=int, default=32, help="frames")
     parser.add_argument("--survivors", type=int, default=32, help="games played on")
     parser.add_argument("--frames", type=int, nargs="+", default=[1000], help="after which to count them")
+    parser.add_argument("--teacher-frames", type=int, nargs="*", default=[], help="instead, where the teacher is slow")
     parser.add_argument("--long-frames", type=int, nargs="*", default=[], help="and these, of some students")
     parser.add_argument("--long-steps", type=int, nargs="*", default=[1], help="of students that play so long")
     parser.add_argument("--seed", type=int, default=0, help="of the held-out games")

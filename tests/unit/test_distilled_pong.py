@@ -1,0 +1,52 @@
+"""Pong's three recipes of distillation fit each other; their networks are shrunk here, not their choices."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from hallucade.data.clips import Clip
+from hallucade.games.pong import PONG_ACTIONS
+from hallucade.models.unet import UNetConfig
+from hallucade.recipes.distilled_pong import pong_distilled, pong_streaming, pong_teacher
+from hallucade.recipes.run_config import RunConfig
+
+TAUGHT = [pong_distilled, pong_streaming]
+
+
+def shrunk(config: RunConfig) -> UNetConfig:
+    assert isinstance(config.model, UNetConfig)
+    return replace(config.model, widths=(8,), blocks=(1,), condition_width=16)
+
+
+@pytest.mark.parametrize("recipe", TAUGHT)
+def test_a_student_and_its_critic_learn_from_a_stage_of_their_recipe(recipe) -> None:
+    config = recipe()
+    tokenizer = config.tokenizer.build()
+    model = shrunk(config)
+    networks = {n: model.build(PONG_ACTIONS, (3, 24, 24)) for n in ("model", "teacher", "critic")}
+    assert config.method is not None
+    method = config.method.build(tokenizer, networks, config.sampler.build(), 0)
+    method.check_clips([(stage.steps, stage.frames) for stage in config.stages])
+    frames = config.stages[0].frames
+    rows = np.zeros((2, frames - 1, 1), np.float32)
+    pixels = torch.randint(0, 256, (2, frames, 24, 24, 3), dtype=torch.uint8)
+    batch = Clip(pixels, torch.as_tensor(PONG_ACTIONS.encode(rows), dtype=torch.float32), 3)
+    learned: list[str] = []
+    for role, loss in method.losses(batch, 0):
+        loss.backward()
+        assert any(p.grad is not None and p.grad.abs().max() > 0 for p in method.roles()[role].parameters())
+        learned.append(role)
+    assert learned == ["model", "critic"]
+    assert set(config.trainer.role_optimizers) < set(method.roles())
+
+
+def test_students_have_the_networks_and_the_pixels_of_their_teacher() -> None:
+    teacher = pong_teacher()
+    assert all((recipe().model, recipe().tokenizer) == (teacher.model, teacher.tokenizer) for recipe in TAUGHT)
+
+
+@pytest.mark.parametrize("recipe", [pong_teacher, *TAUGHT])
+def test_recipes_travel_as_json(recipe) -> None:
+    assert RunConfig.from_json(recipe().to_json()) == recipe()
