@@ -36,10 +36,13 @@ def calibrate_flow(
         pairs: pairs of frames to look at, about.
         field: degrees that a picture is wide, where it is known; by default it is found.
     """
-    if pairs < 1 or (field is not None and not 1 <= field <= 170):
-        raise ValueError(f"pairs is {pairs} and field is {field}; give 1 or more pairs, and 1 to 170 degrees")
+    if pairs < 1:
+        raise ValueError(f"pairs is {pairs}; look at one pair of frames or more")
+    if field is not None and not 1 <= field <= 170:
+        raise ValueError(f"field is {field}; a picture is 1 to 170 degrees wide")
     opened = EpisodeStore(store)
     target = out or store.resolve().with_name(f"{store.resolve().name}.camera.json")
+    target.parent.mkdir(parents=True, exist_ok=True)  # minutes before it is needed
     focal = None if field is None else opened.frame_size[1] / 2 / math.tan(math.radians(field) / 2)
     with staged("calibrating") as stage:
         play = measure_play(opened, pairs, "train", progress=lambda what, share: stage(what, share / 2))
@@ -52,7 +55,6 @@ def calibrate_flow(
     if focal is None and at_an_end(found.camera):
         say("no focal length fits better than the ends of what is looked for: give --field if you know it")
     _say_check(check)
-    target.parent.mkdir(parents=True, exist_ok=True)
     write_whole(target, json.dumps(check.camera.to_json(), indent=2) + "\n")
     say(f"camera model: {target}")
 
