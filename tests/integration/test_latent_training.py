@@ -20,10 +20,12 @@ from hallucade.data.store import EpisodeStore
 from hallucade.models.nanowm import NanoWMSizes
 from hallucade.models.unet import UNetConfig
 from hallucade.recipes.ablation import runs
+from hallucade.recipes.latents import on_latents
 from hallucade.recipes.load import load
 from hallucade.recipes.pong import pong_micro
 from hallucade.recipes.train import train
 from hallucade.rollout import Session
+from hallucade.tokenizers.absent import AbsentTokenizerConfig
 from hallucade.tokenizers.autoencoder_folder import WEIGHTS, AutoencoderError
 from hallucade.tokenizers.pretrained import PretrainedAutoencoder, PretrainedTokenizerConfig
 from hallucade.training.curriculum import Stage
@@ -93,6 +95,14 @@ def test_a_run_on_latents_is_played_from_its_folder_alone(desk, trained, tmp_pat
     finally:
         for name in ("cache", "AutoencoderKL"):
             (desk / f"{name}_moved").rename(desk / name)
+
+
+def test_a_recipe_whose_autoencoder_is_not_at_hand_takes_that_of_its_latents(desk):
+    lacking = recipe(tokenizer=AbsentTokenizerConfig(made_by="an autoencoder", latent_shape=(4, 3, 3)))
+    with pytest.raises(ValueError, match="latents of 4x3x3 made by an autoencoder, which is not at hand; give"):
+        lacking.tokenizer.build()
+    found = on_latents(lacking, [LatentCache(desk / "cache")]).tokenizer
+    assert found == PretrainedTokenizerConfig(path=str(desk / "cache" / "tokenizer"), fingerprint=found.fingerprint)
 
 
 def test_training_on_float32_latents_is_training_on_frames(desk, trained, tmp_path):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from hallucade.data.latent_cache import LatentCache
 from hallucade.recipes.run_config import RunConfig
+from hallucade.tokenizers.absent import AbsentTokenizerConfig
 from hallucade.tokenizers.base import TokenizerConfig, TokenizerError
 from hallucade.tokenizers.pixel import PixelTokenizerConfig
 from hallucade.tokenizers.pretrained import PretrainedTokenizerConfig
@@ -38,7 +39,8 @@ def tokenizer_of(cache: LatentCache) -> PretrainedTokenizerConfig:
 def on_latents(config: RunConfig, caches: Sequence[LatentCache]) -> RunConfig:
     """Return the run with the tokenizer of its caches, whose copy of the autoencoder it then reads.
 
-    A run that would work on pixels takes it over; one that names an autoencoder has to name this one.
+    A run that would work on pixels, or whose autoencoder is not at hand, takes it over; one that names an autoencoder
+    has to name this one.
 
     Raises:
         StoreError: the run has another autoencoder.
@@ -47,7 +49,7 @@ def on_latents(config: RunConfig, caches: Sequence[LatentCache]) -> RunConfig:
     if not caches:
         return config
     wanted, made_by = config.tokenizer, tokenizer_of(caches[0])
-    if isinstance(wanted, PixelTokenizerConfig):
+    if isinstance(wanted, PixelTokenizerConfig | AbsentTokenizerConfig):
         return replace(config, tokenizer=made_by)
     if not isinstance(wanted, PretrainedTokenizerConfig):
         kind = type(wanted).__name__.removesuffix("Config")

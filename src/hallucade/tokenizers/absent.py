@@ -20,6 +20,6 @@ class AbsentTokenizerConfig(TokenizerConfig):
         """
         shape = "x".join(map(str, self.latent_shape))
         raise ValueError(
-            f"this model dreams latents of {shape} made by {self.made_by}, which is not part of the run; "
-            "import it again with --tokenizer FOLDER to show its dreams"
+            f"this model dreams latents of {shape} made by {self.made_by}, which is not at hand; give "
+            "--tokenizer FOLDER where the run is made (train, import-checkpoint), or train on --latents CACHE"
         )

@@ -4,7 +4,7 @@ The step is a real one, of the method, the optimizers and the averages that will
 so that nothing is computed and nothing is allocated (see `live_memory`).
 """
 
-from collections.abc import Callable, Container, Generator, Iterable
+from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar, cast
 
@@ -21,7 +21,6 @@ from hallucade.training.trainer import TrainerConfig
 
 Built = TypeVar("Built", bound=nn.Module)
 STEPS = 64  # tried at most until every role was updated
-PARTS = 2  # microbatches of a step that are run: the second meets the gradients of the first, and so do all others
 
 
 @dataclass(frozen=True)
@@ -140,8 +139,8 @@ def _run_steps(config: TrainerConfig, learner: Learner, clip: Clip, first: int, 
     for step in range(first, first + STEPS):
         if not waiting:
             return
-        streams = [learner.method.losses(part, step) for part in clip.split(config.accumulate)[:PARTS]]
-        while role := _backward(streams, config, device):
+        losses = learner.method.losses(clip.split(config.accumulate)[-1], step)
+        while role := _backward(losses, config, learner, device):
             learner.optimizers[role].step(1.0)
             learner.average([role])
             waiting.discard(role)
@@ -151,16 +150,19 @@ def _run_steps(config: TrainerConfig, learner: Learner, clip: Clip, first: int, 
         raise ValueError(f"{', '.join(waiting)} is not updated in {STEPS} steps; let it learn more often")
 
 
-def _backward(streams: Iterable[object], config: TrainerConfig, device: torch.device) -> str | None:
-    """Ask each microbatch for its next loss, and add up gradients; return the role."""
-    found = None
-    for stream in streams:
-        with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16-mixed"):
-            turn = next(cast("Generator[tuple[str, Tensor]]", stream), None)
-        if turn is not None:
-            found, loss = turn
-            loss.backward()
-    return found
+def _backward(
+    losses: Iterator[tuple[str, Tensor]], config: TrainerConfig, learner: Learner, device: torch.device
+) -> str | None:
+    """Ask the last microbatch for its next loss, and add its gradients to those of the others; return the role."""
+    with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16-mixed"):
+        turn = next(losses, None)
+    if turn is None:
+        return None
+    role, loss = turn
+    for parameter in learner.optimizers[role].parameters.values() if config.accumulate > 1 else ():
+        parameter.grad = torch.zeros_like(parameter)
+    loss.backward()
+    return role
 
 
 def _resting(learner: Learner) -> list[Tensor]:
