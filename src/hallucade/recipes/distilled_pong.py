@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from hallucade.diffusion.timesteps import LogitNormalLevels
+from hallucade.methods.consistency import ConsistencyDistillationConfig
 from hallucade.methods.distribution_matching import DistributionMatchingConfig
 from hallucade.methods.self_forcing import SelfForcingConfig
 from hallucade.methods.streaming_long_tuning import StreamingLongTuningConfig
@@ -50,31 +51,45 @@ def pong_teacher() -> RunConfig:
     )
 
 
-def pong_distilled() -> RunConfig:
-    """Pong in one or two steps, taught by `pong_teacher` on clips that the model plays itself.
+def pong_consistency() -> RunConfig:
+    """Pong in one or two steps, taught by `pong_teacher` after the true past: what `pong_distilled` starts from.
 
-    It starts from the teacher: `hallucade distill pong_distilled --teacher TEACHER --start TEACHER`. Learning rates are
-    small, since all three networks start alike: a critic that is shaken loose from them no longer knows the student,
-    and both run away from the teacher. Levels below 0.1 tell little of 24-pixel pictures and much of the loss.
+    It starts from the teacher: `hallucade distill pong_consistency --teacher TEACHER --start TEACHER`.
     """
     base = pong_teacher()
     steps = 200
     return replace(
         base,
-        recipe="pong_distilled",
+        recipe="pong_consistency",
         objective=None,
-        method=SelfForcingConfig(prompt=8, student_every=2, matching=MATCHING),
+        method=ConsistencyDistillationConfig(steps=TEACHER_STEPS, decay=0.9, decay_start=0),
         sampler=FewStepSamplerConfig(steps=2),
         stages=(Stage(steps=steps, frames=16, batch=16),),
         trainer=replace(
             base.trainer,
             steps=steps,
             compile=False,  # would take longer than the training
-            optimizer=OptimizerConfig(learning_rate=5e-5, muon=False),
-            role_optimizers={"critic": OptimizerConfig(learning_rate=5e-5, muon=False)},
+            optimizer=OptimizerConfig(learning_rate=1e-4, muon_learning_rate=2e-3),
             schedule=WarmupStableDecayConfig(warmup=20, decay=0.4),
         ),
         sample_every=100,
+    )
+
+
+def pong_distilled() -> RunConfig:
+    """Pong in one or two steps, taught by `pong_teacher` on clips that the model plays itself.
+
+    It starts from `pong_consistency`: `hallucade distill pong_distilled --teacher TEACHER --start STUDENT`. Learning
+    rates are small, since all three networks start alike: a critic that is shaken loose from them no longer knows the
+    student, and both run away from the teacher. Levels below 0.1 tell little of 24-pixel pictures and much of the loss.
+    """
+    base = pong_consistency()
+    small = OptimizerConfig(learning_rate=5e-5, muon=False)
+    return replace(
+        base,
+        recipe="pong_distilled",
+        method=SelfForcingConfig(prompt=8, student_every=2, matching=MATCHING),
+        trainer=replace(base.trainer, optimizer=small, role_optimizers={"critic": small}),
     )
 
 
