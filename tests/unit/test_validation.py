@@ -176,6 +176,17 @@ def test_no_division_of_dreams_changes_a_bit(judge: Judge, rng: np.random.Genera
     assert whole.across_ranks().metrics() == whole.metrics()
 
 
+def test_real_play_is_measured_once(judge: Judge, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+    measured: list[int] = []
+    values = Judge.values
+    monkeypatch.setattr(Judge, "values", lambda self, *play: measured.append(len(play[0])) or values(self, *play))
+    frames, rows = rng.integers(0, 256, (3, N, H, W, 3), np.uint8), np.ones((N, 1), np.float32)
+    for _ in range(2):  # two validations
+        found = RolloutScores(judge).add(frames[0, :1], frames[1], rows, frames[2])
+    assert "flow_epe_real" in found
+    assert len(measured) == 3  # two dreams, and what really followed
+
+
 def test_a_tally_counts_what_is_finite() -> None:
     tally = Tally()
     tally.add({"a": 1.0, "b": float("nan")})
