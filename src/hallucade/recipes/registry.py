@@ -11,7 +11,7 @@ from hallucade.methods import ode_initialisation as ode_initialisation
 from hallucade.methods import streaming_long_tuning as streaming_long_tuning
 from hallucade.objectives import long_steps as long_steps
 from hallucade.objectives import teacher_forcing as teacher_forcing
-from hallucade.recipes import dino_wm, games2d, games3d, matrix_game, robots
+from hallucade.recipes import dino_wm, doom_distillation, games2d, games3d, matrix_game, robots
 from hallucade.recipes.any_game import transformer_medium, transformer_small, unet_small
 from hallucade.recipes.distilled_pong import pong_consistency, pong_distilled, pong_streaming, pong_teacher
 from hallucade.recipes.planning_worlds import point_maze_planning, pusht_planning
@@ -51,6 +51,10 @@ RECIPES: dict[str, Recipe] = {
     "csgo_small": games3d.csgo_small,
     "doom_small": games3d.doom_small,
     "doom_third_person_small": games3d.doom_third_person_small,
+    "doom_third_person_teacher": doom_distillation.doom_third_person_teacher,
+    "doom_third_person_causal": doom_distillation.doom_third_person_causal,
+    "doom_third_person_self_forcing": doom_distillation.doom_third_person_self_forcing,
+    "doom_third_person_streaming": doom_distillation.doom_third_person_streaming,
     "crafter_small": games2d.crafter_small,
     "atari_pong_small": games2d.atari_pong_small,
     "atari_breakout_small": games2d.atari_breakout_small,
