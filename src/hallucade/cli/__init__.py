@@ -50,7 +50,12 @@ COMMANDS = {
     "tokenize": Command("tokenize", "tokenize", "Encode the frames of a store once, so that training never has to."),
     "train": Command("train", "train", "Train a recipe on recorded play.", parses=True),
     "distill": Command("train", "distill", "Teach a fast model what a slow one knows.", parses=True),
-    "evaluate": Command("worlds", "evaluate", "Judge a run against the true game.", parses=True),
+    "evaluate": Command(
+        "worlds",
+        "evaluate",
+        "Judge a run against the true game, or a tokenizer by held-out pictures.",
+        parses=True,
+    ),
     "ablate": Command(
         "ablate",
         "ablate",
