@@ -4,15 +4,17 @@
 and prints one table at the end. With ``--json FILE`` rows are kept as they are measured, and those that it holds are
 not measured again. All rows dream the same held-out games under the same keys. Errors are those of the Pong check:
 medians over the games that the truth has not served in yet, with bootstrap intervals over games; ratios to the teacher
-are taken on the same games. A game is alive as `hallucade.evaluation.game_check.survival` says. Runs of one recipe are
-taken for seeds of one training, and get a row of their mean.
+are taken on the same games. One frame of some hundred games tells little; so each game's errors are also averaged over
+all frames up to the horizon, as logarithms, and compared with the teacher's in the same game. A game is alive as
+`hallucade.evaluation.game_check.survival` says. Runs of one recipe are taken for seeds of one training, and get a row
+of their mean.
 """
 
 import argparse
 import dataclasses
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,9 +37,11 @@ from hallucade.samplers.flow import FlowSamplerConfig
 PROMPT = 8  # real frames
 WARM_UP = (8, 240)  # frames played before a prompt, drawn
 BATCH = 64
+LEAST = 0.01  # court units; smaller errors are the tracker's own
 RESAMPLED = 2000  # times, for an interval
 ENDS = (2.5, 97.5)  # percent
 PAIRS = 100  # frames of two sessions in turns, for their speed
+Statistic = Callable[[np.ndarray], np.ndarray]
 SETTINGS = ("games", "horizon", "survivors", "seed")  # that rows of one table share
 
 
@@ -60,6 +64,7 @@ class Row:
     kind: str
     steps: int
     ball: list[float | None]  # error at the horizon in court units, game by game; None where the truth has served
+    path: list[float]  # mean logarithm of the error, game by game, over frames before a serve
     paddle: float  # mean error at the horizon
     one_ball: float  # share of the frames played with exactly one ball
     alive: dict[str, float]  # share of games after so many frames
@@ -68,8 +73,12 @@ class Row:
 
     @property
     def balls(self) -> Float64[np.ndarray, "games"]:
-        """Errors of the ball in the games that count."""
+        """Errors of the ball at the horizon in the games that count."""
         return np.array([error for error in self.ball if error is not None])
+
+    def times(self, teacher: "Row") -> Float64[np.ndarray, "games"]:
+        """Return the logarithms of how much worse than the teacher's each game is on average."""
+        return np.array(self.path) - np.array(teacher.path)
 
     @property
     def key(self) -> tuple[str, str, int]:
@@ -107,12 +116,14 @@ def measured(one: Dreamer, teacher: World, beside: PongTruth, starts: PongTruth,
         float(error) if counts else None
         for error, counts in zip(found.ball[:, -1], found.foreseeable[:, -1], strict=True)
     ]
+    logs = np.log(np.maximum(found.ball, LEAST))
+    path = [float(game[counts].mean()) for game, counts in zip(logs, found.foreseeable, strict=True) if counts.any()]
     played = survive(world, starts, max(one.frames), 1, seed, lambda _: None)
     alive = {str(n): float(played.alive[:, -(-n // SEGMENT) - 1].mean()) for n in one.frames}
     least = {n: share_interval(share, starts.count)[0] for n, share in alive.items()}
     one_ball = float(played.seen.one_ball.mean())
     paddle = float(found.player[:, -1].mean())
-    return Row(one.run, one.kind, one.steps, ball, paddle, one_ball, alive, least, times_as_fast(world, teacher))
+    return Row(one.run, one.kind, one.steps, ball, path, paddle, one_ball, alive, least, times_as_fast(world, teacher))
 
 
 def times_as_fast(world: World, teacher: World) -> float:
@@ -122,19 +133,33 @@ def times_as_fast(world: World, teacher: World) -> float:
     return paired_seconds(lambda _: theirs.step(row), lambda _: mine.step(row), PAIRS, world.device).ratio
 
 
-def interval(values: Float64[np.ndarray, "n columns"]) -> tuple[float, float]:
-    """Return the bootstrap interval of a median, or of the ratio of the medians of two columns."""
+def interval(values: Float64[np.ndarray, "n columns"], statistic: Statistic) -> str:
+    """Return a statistic over games with its bootstrap interval, as text."""
     drawn = np.random.default_rng(0).integers(len(values), size=(RESAMPLED, len(values)))
-    medians = np.median(values[drawn], axis=1)
-    statistic = medians[:, 0] / medians[:, 1] if values.shape[1] == 2 else medians[:, 0]
-    low, high = np.percentile(statistic, ENDS)
-    return float(low), float(high)
+    low, high = np.percentile(statistic(values[drawn]), ENDS)
+    return f"{float(statistic(values[None])[0]):.2f} ({low:.2f} to {high:.2f})"
+
+
+def median(values: Float64[np.ndarray, "m n columns"]) -> Float64[np.ndarray, "m"]:
+    """Return the median over games of the first column."""
+    return np.median(values[..., 0], axis=1)
+
+
+def ratio(values: Float64[np.ndarray, "m n columns"]) -> Float64[np.ndarray, "m"]:
+    """Return the ratio of the medians of two columns."""
+    first, second = np.median(values, axis=1).T
+    return first / second
+
+
+def geometric(values: Float64[np.ndarray, "m n columns"]) -> Float64[np.ndarray, "m"]:
+    """Return the geometric mean of what the first column holds the logarithms of."""
+    return np.exp(values[..., 0].mean(1))
 
 
 def table(rows: Sequence[Row]) -> str:
     """Return all rows as Markdown, the first the teacher's, with the means of runs of one recipe below theirs."""
     frames = sorted({int(n) for row in rows for n in row.alive})
-    head = ["run", "steps", "ball error", "times the teacher's", "ball p90", "paddle", "one ball"]
+    head = ["run", "steps", "ball error", "times the teacher's", "over all frames", "ball p90", "paddle", "one ball"]
     head += [f"alive at {n:,}" for n in frames] + ["frames/s, times the teacher's"]
     lines = [head, ["---"] * len(head)]
     for kind, steps in dict.fromkeys((row.kind, row.steps) for row in rows):
@@ -146,8 +171,6 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def _cells(row: Row, teacher: Row, frames: Sequence[int]) -> list[str]:
-    low, high = interval(row.balls[:, None])
-    least, most = interval(np.stack([row.balls, teacher.balls], 1))
     alive = [
         f"{row.alive[str(n)]:.0%} (at least {row.alive_least[str(n)]:.0%})" if str(n) in row.alive else ""
         for n in frames
@@ -155,8 +178,9 @@ def _cells(row: Row, teacher: Row, frames: Sequence[int]) -> list[str]:
     return [
         f"{row.kind}, {row.run}",
         str(row.steps),
-        f"{np.median(row.balls):.2f} ({low:.2f} to {high:.2f})",
-        f"{_ratio(row, teacher):.2f} ({least:.2f} to {most:.2f})",
+        interval(row.balls[:, None], median),
+        interval(np.stack([row.balls, teacher.balls], 1), ratio),
+        interval(row.times(teacher)[:, None], geometric),
         f"{np.quantile(row.balls, 0.9):.2f}",
         f"{row.paddle:.2f}",
         f"{row.one_ball:.2%}",
@@ -173,17 +197,14 @@ def _mean(rows: Sequence[Row], teacher: Row, frames: Sequence[int]) -> list[str]
         f"**{rows[0].kind}, mean of {len(rows)} runs**",
         str(rows[0].steps),
         over([float(np.median(row.balls)) for row in rows], ".2f"),
-        over([_ratio(row, teacher) for row in rows], ".2f"),
+        over([float(np.median(row.balls) / np.median(teacher.balls)) for row in rows], ".2f"),
+        over([float(np.exp(row.times(teacher).mean())) for row in rows], ".2f"),
         over([float(np.quantile(row.balls, 0.9)) for row in rows], ".2f"),
         over([row.paddle for row in rows], ".2f"),
         over([row.one_ball for row in rows], ".2%"),
         *(over([row.alive[str(n)] for row in rows if str(n) in row.alive], ".0%") for n in frames),
         over([row.speed for row in rows], ".1f"),
     ]
-
-
-def _ratio(row: Row, teacher: Row) -> float:
-    return float(np.median(row.balls) / np.median(teacher.balls))
 
 
 def _dreamers(options: argparse.Namespace) -> list[Dreamer]:
