@@ -79,7 +79,8 @@ def small_method(kind: str) -> Method:
 
 def small_trainer(folder: Path, kind: str, steps: int, callbacks: Sequence[Dream] = (), **changes: object) -> Trainer:
     optimizer = OptimizerConfig(learning_rate=1e-3, muon=False)
-    settings = {"optimizer": optimizer, "checkpoint_every": 99, **changes}
+    parts = 1 if kind == "distilled" else 2
+    settings = {"optimizer": optimizer, "checkpoint_every": 99, "accumulate": parts, **changes}
     config = tiny_config(steps=steps, **settings)
     method = small_method(kind)
     return Trainer(config, method, SmallClips(), folder, run_config={}, callbacks=callbacks, progress=False)

@@ -87,9 +87,12 @@ def test_a_recipe_that_says_what_its_play_is_needs_none(store: EpisodeStore) -> 
 def test_ranks_share_a_batch(store: EpisodeStore, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = dry_run(short(), store)
     monkeypatch.setenv("WORLD_SIZE", "3")
-    share = dry_run(short(), store)
+    share = dry_run(replace(short(), trainer=replace(short().trainer, sharded=True)), store)
     assert share.shape == (2, 4, 3, 24, 24)
     assert share.budget.working < whole.budget.working
+    assert "spread over 3 ranks: each keeps " in "\n".join(share.lines())
+    assert whole.spread == 1
+    assert share.budget.resting == whole.budget.resting
     monkeypatch.setenv("WORLD_SIZE", "4")
     with pytest.raises(ValueError, match="a batch of 6 windows cannot be shared by 4 ranks"):
         dry_run(short(), store)

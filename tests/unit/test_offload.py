@@ -52,10 +52,12 @@ def test_gradients_through_a_waiting_teacher_are_refused() -> None:
     assert isinstance(method, SelfForcing)
     Offloaded(method.teacher, CPU)
     object.__setattr__(method.config, "matching", DistributionMatchingConfig(gradient="sid"))
-    with pytest.raises(ValueError, match="asked for gradients.*leave offload off, or match by gradient='dmd'"):
+    with pytest.raises(ValueError, match=r"asked for gradients.*leave offload off, or match by gradient='dmd'"):
         next(method.losses(SmallClips().batch_at(0), 0))
 
 
-def test_a_teacher_in_parts_has_no_need_to_wait() -> None:
+def test_options_that_a_network_in_parts_cannot_have_are_refused() -> None:
     with pytest.raises(ValueError, match="offload and sharded are both on"):
         TrainerConfig(steps=1, offload=True, sharded=True)
+    with pytest.raises(ValueError, match="compile and sharded are both on"):
+        TrainerConfig(steps=1, compile=True, sharded=True)

@@ -35,6 +35,7 @@ class DryRun:
     stage: Stage  # the one with most frames in a batch
     shape: tuple[int, ...]  # of the latents of one rank's batch
     assumed: tuple[str, ...]  # networks that are not given, taken to be as large as the model
+    spread: int  # ranks over which networks are spread
     budget: MemoryBudget
 
     def lines(self) -> list[str]:
@@ -49,9 +50,17 @@ class DryRun:
             f"{self.recipe} on {self.device.type}, a step of {'x'.join(map(str, self.shape))} latents",
             *table,
             f"at rest {rest}; at the peak of a step {peak}, of which gradients, activations and copies are {work}",
+            *self._spread_lines(),
             f"a checkpoint takes {saved} on disk, and {held} of the host's memory while it is written",
             *(f"the {name} is not given: taken to be as large as the model" for name in self.assumed),
         ]
+
+    def _spread_lines(self) -> list[str]:
+        if self.spread == 1:
+            return []
+        rest = self.budget.resting / self.spread
+        part, most = _size(rest), _size(rest + self.budget.working)
+        return [f"spread over {self.spread} ranks: each keeps {part} at rest, and needs less than {most} in a step"]
 
     def _row(self, number: int) -> tuple[str, ...]:
         network = self.budget.networks[number]
@@ -81,6 +90,8 @@ def dry_run(
         networks: runs by role, as for training; a teacher that is missing is taken to be as large as the model.
         device: where training would be; by default this machine's accelerator, or its CPU.
 
+    As under torchrun, ``WORLD_SIZE`` says how many ranks share a batch, and the networks if they are sharded.
+
     Raises:
         ValueError: the recipe does not say what play it is for, or what training itself would refuse.
     """
@@ -106,7 +117,8 @@ def dry_run(
     assert clip.latents is not None
     method = method_of(config, tokenizer, built)
     budget = memory_budget(config.trainer, method, clip, first, device)
-    return DryRun(config.recipe, device, stage, tuple(clip.latents.shape), assumed, budget)
+    spread = _ranks() if config.trainer.sharded else 1
+    return DryRun(config.recipe, device, stage, tuple(clip.latents.shape), assumed, spread, budget)
 
 
 def _models(config: RunConfig, runs: Mapping[str, Path]) -> tuple[dict[str, WorldModelConfig], tuple[str, ...]]:
@@ -133,7 +145,7 @@ def _largest(stages: Sequence[Stage]) -> tuple[Stage, int]:
 def _clip(config: RunConfig, stage: Stage, stride: int, shape: tuple[int, ...]) -> Clip:
     """Return a batch of this rank, on torch's meta device."""
     assert config.source is not None
-    ranks = int(os.environ.get("WORLD_SIZE", "1"))
+    ranks = _ranks()
     if stage.batch % ranks:
         raise ValueError(f"a batch of {stage.batch} windows cannot be shared by {ranks} ranks; choose a multiple")
     batch, features = stage.batch // ranks, config.source.actions.features
@@ -143,6 +155,10 @@ def _clip(config: RunConfig, stage: Stage, stride: int, shape: tuple[int, ...]) 
             torch.empty(batch, stage.frames - 1, features),
             latents=torch.empty(batch, stage.frames // stride, *shape),
         )
+
+
+def _ranks() -> int:
+    return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def _latents_only(config: RunConfig) -> Tokenizer:
@@ -172,5 +188,5 @@ class _Latents(Tokenizer):
         return self._shape
 
 
-def _size(size: int) -> str:
+def _size(size: float) -> str:
     return f"{size / 1e9:,.2f} GB" if size >= 1e7 else f"{size / 1e6:,.2f} MB"

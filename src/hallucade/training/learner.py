@@ -50,7 +50,9 @@ class Learner:
         self.sharded = is_sharded(method.parameters())
         self._in_force = False  # whether averages stand in place of trained weights
         if self.sharded and any(optimizer.uses_muon for optimizer in self.optimizers.values()):
-            raise ValueError("Muon needs whole matrices, and sharded ranks have parts; train with AdamW (muon=False)")
+            raise ValueError(
+                "Muon needs whole matrices, and sharded ranks have parts; train with AdamW (--trainer.optimizer.no-muon)"
+            )
 
     def average(self, roles: Iterable[str]) -> None:
         """Move the averages of roles that were just updated."""

@@ -78,6 +78,8 @@ class TrainerConfig(Config):
             raise ValueError(
                 "offload and sharded are both on; parts of a teacher stay on their rank, so use one of them"
             )
+        if self.sharded and self.compile is True:
+            raise ValueError("compile and sharded are both on; networks in parts are not compiled, so use one of them")
 
 
 @runtime_checkable
@@ -413,7 +415,7 @@ class Trainer:
         if self.config.compile != "auto":
             return self.config.compile
         ready = self.fabric.device.type != "cpu" or any(map(shutil.which, ("g++", "clang++")))
-        return ready and self.config.steps >= AUTO_COMPILE_STEPS
+        return ready and self.config.steps >= AUTO_COMPILE_STEPS and not self.config.sharded
 
     def _step_seed(self) -> int:
         return ((self.config.seed * 1_000_003 + self.state.batch_index) * 4099 + self.fabric.global_rank) % 2**63
