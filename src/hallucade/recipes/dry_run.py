@@ -189,4 +189,6 @@ class _Latents(Tokenizer):
 
 
 def _size(size: float) -> str:
+    if size == 0:
+        return "-"
     return f"{size / 1e9:,.2f} GB" if size >= 1e7 else f"{size / 1e6:,.2f} MB"

@@ -51,7 +51,8 @@ class Learner:
         self._in_force = False  # whether averages stand in place of trained weights
         if self.sharded and any(optimizer.uses_muon for optimizer in self.optimizers.values()):
             raise ValueError(
-                "Muon needs whole matrices, and sharded ranks have parts; train with AdamW (--trainer.optimizer.no-muon)"
+                "Muon needs whole matrices, and sharded ranks have parts; train with AdamW, by "
+                "--trainer.optimizer.no-muon"
             )
 
     def average(self, roles: Iterable[str]) -> None:
