@@ -71,6 +71,19 @@ def test_every_file_that_is_mentioned_exists():
     assert missing == {}
 
 
+def test_every_test_that_is_mentioned_exists():
+    """As `test_flow.py::test_a`, `::test_b`; in tests/unit where no folder is named."""
+    missing = []
+    for path in DOCUMENTS:
+        file = ""
+        for named, test in re.findall(r"`([\w/]*test_\w+\.py)?::(test_\w+)`", path.read_text()):
+            file = named or file
+            where = ROOT / "tests" / (file if "/" in file else f"unit/{file}")
+            if not re.search(rf"^def {test}\(", where.read_text(), re.MULTILINE):
+                missing.append((relative(path), file, test))
+    assert missing == []
+
+
 def test_the_version_is_the_same_everywhere():
     assert version("hallucade") == hallucade.__version__ == PROJECT["version"]
     assert f"## [{PROJECT['version']}]" in (ROOT / "CHANGELOG.md").read_text()
