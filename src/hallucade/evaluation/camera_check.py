@@ -16,7 +16,7 @@ from hallucade.shapes import ActionRows
 
 REAL = "real play"
 STRETCH = 64  # pairs of frames whose flow is held at a time
-WORST = 99.5  # percentile of real play's errors over five pairs: dreams beyond it have lost the game
+WORST = 95  # percentile of real play's errors over five pairs; beyond it a player brushes a wall, or a dream is lost
 
 
 @dataclass(frozen=True)

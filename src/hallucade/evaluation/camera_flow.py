@@ -53,7 +53,7 @@ class CameraModel(Config):
     motions: tuple[CameraMotion, ...]
     game: str | None = None
     usual_error: float = 0.0  # pixels: the mean endpoint error of real play
-    worst_error: float = 0.0  # pixels: what one in 200 stretches of five pairs of real play exceeds; 0 if unknown
+    worst_error: float = 0.0  # pixels: what one in 20 stretches of five pairs of real play exceeds; 0 if unknown
 
     def __post_init__(self) -> None:
         if not (np.isfinite(self.focal) and self.focal > 0) or min(self.frame_size) < 1:
