@@ -20,8 +20,12 @@ def teachers(method: Method) -> dict[str, nn.Module]:
     """Return the networks of a method that neither train nor lie in its checkpoints."""
     saved = {name.split(".")[0] for name in method.state_dict()}
     children = cast("Iterable[tuple[str, nn.Module]]", method.named_children())
-    networks = {name: child for name, child in children if isinstance(child, WorldModel)}
-    return {name: network for name, network in networks.items() if name not in {*method.roles(), *saved}}
+    known = {*method.roles(), *saved}
+    return {name: child for name, child in children if name not in known and _is_network(child)}
+
+
+def _is_network(module: nn.Module) -> bool:
+    return isinstance(module, WorldModel)
 
 
 class Offloaded:
@@ -34,8 +38,8 @@ class Offloaded:
 
     def __init__(self, network: nn.Module, device: torch.device) -> None:
         self._device, self._depth = device, 0
-        self.tensors = [*network.parameters(), *network.buffers()]
-        self._host = [tensor.data.cpu() for tensor in self.tensors]
+        self.tensors: list[Tensor] = [*network.parameters(), *network.buffers()]
+        self._host: list[Tensor] = [tensor.data.cpu() for tensor in self.tensors]
         if device.type not in ("cpu", "mps"):
             self._host = [tensor.pin_memory() for tensor in self._host]  # from pages that stay, copies are fast
         self._send()

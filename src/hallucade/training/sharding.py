@@ -29,7 +29,7 @@ CALLS = ("denoise", "velocity", "logits", "observe", "prefill", "initial", "blan
 
 
 def shard(fabric: Fabric, module: nn.Module) -> None:
-    """Spread every network in a module over the ranks, one after the other; rank 0's weights count.
+    """Spread every network in a module over the ranks, one after the other; of what is saved, rank 0's counts.
 
     With one rank nothing is done.
     """
