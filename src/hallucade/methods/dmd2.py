@@ -91,7 +91,10 @@ class DMD2(Method):
         with torch.set_grad_enabled(student_learns):
             drawn = self._draw(clip, step, generator)
         if student_learns:
-            yield "model", distribution_matching_loss(self.teacher, self.critic, drawn, self.config.matching, generator)
+            loss = distribution_matching_loss(self.teacher, self.critic, drawn, self.config.matching, generator)
+            self.metrics = {"student/spread": drawn.latents.detach().float().std()}
+            yield "model", loss
+        self.metrics = {}
         yield "critic", critic_loss(self.critic, drawn, self.config.matching, generator)
 
     def _draw(self, clip: LatentClip, step: int, generator: torch.Generator) -> Scored:
