@@ -53,7 +53,7 @@ def simulated(seed: int, noise: float = 1.0, inertia: float = 0.0, n: int = 600)
     none, no = np.zeros(n, np.float32), np.zeros(n, bool)
     parts = rng.standard_normal((n, 3 * CELLS**2)).astype(np.float32)
     right, up = view.astype(np.float32).T
-    return Run(0, 0, n, rows, Motion(right, up, none, none + 1, none, no, no, parts))
+    return Run(0, 0, n, rows, Motion(right, up, none, none + 1, none, none, no, no, parts))
 
 
 def late(run: Run, frames: int = 1) -> Run:

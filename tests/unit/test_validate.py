@@ -187,6 +187,13 @@ def test_frozen_frames_and_missed_cuts_are_pointed_out(tmp_path: Path) -> None:
     assert "3 of" in frozen.what
 
 
+def test_a_flash_that_stays_a_while_is_no_cut(tmp_path: Path) -> None:
+    episodes = filmed(Scene(noise=1))
+    for start in (40, 97):
+        episodes[0].frames[start : start + 4, 8:26, 12:40] = (255, 240, 120)
+    assert not any("jumps" in problem.what for problem in validate_store(view_store(tmp_path / "s", episodes)).problems)
+
+
 def test_pictures_at_half_the_rate_are_an_error(tmp_path: Path) -> None:
     episodes = filmed(Scene())
     for episode in episodes:

@@ -23,6 +23,8 @@ CELLS = 6  # a side, of the grid of parts
 BLUR = 2.0  # pixels, before differences are taken: motion of a part must stay within the slope of an edge
 STILL = 0.3  # of the median change over time: below it a pixel is painted on the screen
 THIN = 2  # every how many pixels the median is taken from
+FLAT = 2.0  # grey levels of deviation: a part with less says nothing
+FEWEST = 6  # parts that say something, before a picture can be torn
 THUMBNAIL = 32  # pixels, the longer side of the pictures that are compared as a whole
 
 Grey = Float32[np.ndarray, "t h w"]
@@ -37,6 +39,7 @@ class Motion:
     forward: Float32[np.ndarray, "n"]  # growth of what is seen: 0.01 is 1 % a frame
     change: Float32[np.ndarray, "n"]  # mean absolute difference in grey levels
     unlike: Float32[np.ndarray, "n"]  # 0 the same picture, moved by up to a quarter; 1 nothing in common
+    torn: Float32[np.ndarray, "n"]  # 0 each part of the picture is found again where it moved to; 1 hardly any is
     copied: Bool[np.ndarray, "n"]  # the second frame is the first, bit for bit
     plain: Bool[np.ndarray, "n"]  # the second frame is of one colour
     parts: Float32[np.ndarray, "n d"]  # of each cell: motion across, motion down, change
@@ -61,6 +64,7 @@ def measure_motion(frames: FrameArray) -> Motion:
         forward=shift[:, 2],
         change=np.array([_difference(a, b).mean() for a, b in pairwise(grey)], np.float32),
         unlike=np.minimum(shift[:, 3], _unlikeness(grey)),
+        torn=shift[:, 4],
         copied=np.array([np.array_equal(a, b) for a, b in pairwise(frames)]),
         plain=(flat[1:] == flat[1:, :1]).all(axis=(1, 2)),
         parts=_part_motion(grey),
@@ -92,12 +96,13 @@ def _blurred(picture: UInt8[np.ndarray, "h w"]) -> Float32[np.ndarray, "h w"]:
     return np.asarray(cv2.GaussianBlur(picture.astype(np.float32), (0, 0), BLUR), np.float32)
 
 
-def _view_motion(grey: UInt8[np.ndarray, "t h w"]) -> Float32[np.ndarray, "n 4"]:
-    """Return for each pair shift to the right, upwards, growth, in working pixels, and what no flow explains."""
+def _view_motion(grey: UInt8[np.ndarray, "t h w"]) -> Float32[np.ndarray, "n 5"]:
+    """Return for each pair shift to the right, upwards, growth, in working pixels, and what no flow explains: at all,
+    and in most parts."""
     flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
     flow.setFinestScale(1)
     view = _View(grey)
-    rows: list[tuple[float, float, float, float]] = []
+    rows: list[tuple[float, float, float, float, float]] = []
     for before, after in pairwise(grey):
         field = np.asarray(flow.calc(before, after, np.zeros((*before.shape, 2), np.float32)))
         rows.append(view.motion(before, after, field))
@@ -116,7 +121,7 @@ class _View:
 
     def motion(
         self, before: UInt8[np.ndarray, "h w"], after: UInt8[np.ndarray, "h w"], flow: Float32[np.ndarray, "h w 2"]
-    ) -> tuple[float, float, float, float]:
+    ) -> tuple[float, float, float, float, float]:
         mean = (before.astype(np.float32) + after) / 2
         edges = [np.abs(cv2.Sobel(mean, -1, *axis)) * self._seen for axis in ((1, 0), (0, 1))]
         weights = np.stack(edges, axis=2)
@@ -124,8 +129,8 @@ class _View:
         outward = (flow - np.array([x, y], np.float32)) * self._radius * weights
         growth = outward.sum() / ((self._radius**2 * weights).sum() + 1e-6)
         back_x, back_y = cv2.split(self._grid + flow)
-        back = cv2.remap(after, back_x, back_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        return -x, y, float(growth), 1 - _correlation(before, np.asarray(back))
+        back = np.asarray(cv2.remap(after, back_x, back_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE))
+        return -x, y, float(growth), 1 - _correlation(before, back), _tornness(before, back)
 
 
 def _moving(grey: UInt8[np.ndarray, "t h w"]) -> Float32[np.ndarray, "h w"]:
@@ -155,6 +160,22 @@ def _part_motion(grey: UInt8[np.ndarray, "t h w"]) -> Float32[np.ndarray, "n d"]
 def _cell_sums(pictures: Grey) -> Float32[np.ndarray, "t cells"]:
     rows, columns = (np.arange(CELLS) * n // CELLS for n in pictures.shape[1:])
     return np.add.reduceat(np.add.reduceat(pictures, rows, 1), columns, 2).reshape(len(pictures), -1)
+
+
+def _tornness(picture: UInt8[np.ndarray, "h w"], other: UInt8[np.ndarray, "h w"]) -> float:
+    """Return 1 - the median over parts of how two pictures correlate there.
+
+    A flash, a lamp that goes out or a wall that comes close changes a picture as much as a cut does, but not most of
+    its parts.
+    """
+    a, b = picture.astype(np.float32), other.astype(np.float32)
+    pixels, *sums = _cell_sums(np.stack([np.ones_like(a), a, b, a * a, b * b, a * b])).astype(np.float64)
+    mean_a, mean_b, squares_a, squares_b, products = (each / pixels for each in sums)
+    deviation = np.sqrt(np.maximum([squares_a - mean_a**2, squares_b - mean_b**2], 0))
+    told = (deviation > FLAT).all(axis=0)
+    if told.sum() < FEWEST:
+        return 0.0
+    return 1 - float(np.median((products - mean_a * mean_b)[told] / deviation.prod(axis=0)[told]))
 
 
 def _unlikeness(grey: UInt8[np.ndarray, "t h w"]) -> Float32[np.ndarray, "n"]:
