@@ -93,6 +93,20 @@ def test_a_microbatch_needs_less_than_the_whole_batch() -> None:
     assert halves.resting == whole.resting
 
 
+def test_one_microbatch_tells_what_two_need() -> None:
+    """The second one's forward pass meets the gradients of the first, which is where the peak may be."""
+    said = budget(TRANSFORMER, replace(TRAINER, accumulate=2), batch=4)
+    method = Pretrain(PixelTokenizer(), TRANSFORMER.build(ACTIONS, SHAPE), DiffusionForcingConfig().build())
+    frames, latents = torch.empty((4, 7, 0, 0, 3), dtype=torch.uint8), torch.zeros(4, 7, *SHAPE)
+    clip = Clip(frames, torch.zeros(4, 6, 2), 5, latents=latents)
+    with LiveMemory(CPU, method.parameters()) as memory:
+        before = memory.now
+        for part in clip.split(2):
+            for _, loss in method.losses(part, 0):
+                loss.backward()
+    assert memory.peak - before == pytest.approx(said.working, rel=0.02)
+
+
 def test_blocks_that_are_computed_again_keep_less() -> None:
     deep = replace(TRANSFORMER, depth=8)
     plain, again = (budget(replace(deep, checkpointing=on), batch=8) for on in (False, True))

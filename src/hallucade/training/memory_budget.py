@@ -4,7 +4,7 @@ The step is a real one, of the method, the optimizers and the averages that will
 so that nothing is computed and nothing is allocated (see `live_memory`).
 """
 
-from collections.abc import Callable, Container, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass
 from typing import TypeVar, cast
 
@@ -113,12 +113,11 @@ def memory_budget(config: TrainerConfig, method: Method, clip: Clip, step: int, 
     learner = Learner(method, config.optimizer, config.ema, config.role_optimizers)
     _start_optimizers(learner)
     with LiveMemory(device, (tensor for tensor in _resting(learner) if id(tensor) not in waiting)) as memory:
-        memory.reset_peak()
-        _run_steps(config, learner, clip, step, device)
+        peak = _run_steps(config, learner, clip, step, device, memory)
     saved = [*learner.weights().values(), *learner.training([learner.rank_state()]).values()]
     return MemoryBudget(
         networks=tuple(_networks(learner, away)),
-        peak=memory.peak,
+        peak=peak,
         checkpoint=_bytes(saved),
         largest_tensor=max(_size(tensor) for tensor in saved),
     )
@@ -134,35 +133,45 @@ def _start_optimizers(learner: Learner) -> None:
             parameter.grad = None
 
 
-def _run_steps(config: TrainerConfig, learner: Learner, clip: Clip, first: int, device: torch.device) -> None:
-    waiting = set(learner.optimizers)
+def _run_steps(
+    config: TrainerConfig, learner: Learner, clip: Clip, first: int, device: torch.device, memory: LiveMemory
+) -> int:
+    """Run the last microbatch of steps until every role was updated; return the peak, in bytes."""
+    waiting, peak = set(learner.optimizers), 0
     for step in range(first, first + STEPS):
         if not waiting:
-            return
+            return peak
         losses = learner.method.losses(clip.split(config.accumulate)[-1], step)
-        while role := _backward(losses, config, learner, device):
+        while True:
+            memory.reset_peak()
+            with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16-mixed"):
+                turn = next(losses, None)
+            if turn is None:
+                break
+            role, loss = turn
+            forward = memory.peak
+            if config.accumulate > 1:  # gradients of the microbatches before were there all the time
+                forward += _accumulated(learner.optimizers[role].parameters.values())
+            loss.backward()
+            del loss, turn
             learner.optimizers[role].step(1.0)
             learner.average([role])
+            peak = max(peak, forward, memory.peak)
             waiting.discard(role)
             for parameter in learner.method.parameters():
                 parameter.grad = None
     if waiting:
         raise ValueError(f"{', '.join(waiting)} is not updated in {STEPS} steps; let it learn more often")
+    return peak
 
 
-def _backward(
-    losses: Iterator[tuple[str, Tensor]], config: TrainerConfig, learner: Learner, device: torch.device
-) -> str | None:
-    """Ask the last microbatch for its next loss, and add its gradients to those of the others; return the role."""
-    with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16-mixed"):
-        turn = next(losses, None)
-    if turn is None:
-        return None
-    role, loss = turn
-    for parameter in learner.optimizers[role].parameters.values() if config.accumulate > 1 else ():
+def _accumulated(parameters: Iterable[nn.Parameter]) -> int:
+    """Give parameters gradients, as earlier microbatches do; return their bytes."""
+    gradients: list[Tensor] = []
+    for parameter in parameters:
         parameter.grad = torch.zeros_like(parameter)
-    loss.backward()
-    return role
+        gradients.append(parameter.grad)
+    return _bytes(gradients)
 
 
 def _resting(learner: Learner) -> list[Tensor]:
