@@ -2,6 +2,8 @@
 
 import ast
 import re
+import subprocess
+import sys
 import tomllib
 import types
 from importlib.metadata import version
@@ -17,6 +19,19 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 MODULES = sorted((ROOT / "src/hallucade").rglob("*.py"))
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 PATH_IN_TEXT = re.compile(r"\b(?:src|docs|tests|benchmarks)/[\w./-]*\w")
+
+UNKNOWN_CONFIGS = """
+import importlib, pkgutil
+import hallucade.recipes.registry
+from hallucade.config import Config
+
+known = set(Config.kinds())
+for room in ("methods", "models", "objectives", "samplers", "training"):
+    package = importlib.import_module(f"hallucade.{room}")
+    for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
+        importlib.import_module(module.name)
+print(*sorted(set(Config.kinds()) - known))
+"""
 
 
 def relative(path):
@@ -69,6 +84,12 @@ def test_every_file_that_is_mentioned_exists():
             mentioned |= {path.parent / link for link in links if "://" not in link}
         missing |= {str(gone): relative(path) for gone in mentioned if not gone.exists()}
     assert missing == {}
+
+
+def test_whatever_a_run_folder_names_is_known_once_the_recipes_are():
+    """In a process of its own: here other tests have imported more."""
+    told = subprocess.run([sys.executable, "-c", UNKNOWN_CONFIGS], capture_output=True, text=True, check=True).stdout
+    assert told.split() == []
 
 
 def test_every_test_that_is_mentioned_exists():

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from hallucade.methods import consistency as consistency  # a run folder may name their configs
+from hallucade.methods import dmd2 as dmd2
 from hallucade.methods import ode_initialisation as ode_initialisation
 from hallucade.methods import streaming_long_tuning as streaming_long_tuning
 from hallucade.objectives import long_steps as long_steps
