@@ -7,6 +7,7 @@ Source: Chang et al. 2022 (MaskGIT), arXiv:2202.04200; over time Bruce et al. 20
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
@@ -39,7 +40,7 @@ class TokenTransformerConfig(ActedTransformerConfig):
         if self.attention == "bidirectional":
             raise ValueError("attention is 'bidirectional'; a token model is played frame by frame: use 'causal'")
 
-    def build_on(self, tokenizer: Tokenizer, actions: ActionSpace, frame_size: tuple[int, int]) -> WorldModel:
+    def build_on(self, tokenizer: Tokenizer, actions: ActionSpace, frame_size: tuple[int, int]) -> WorldModel[Any]:
         """Build the model for the codes of a tokenizer.
 
         Raises:

@@ -17,12 +17,12 @@ import uuid
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
+import safetensors.torch
 import torch
 from jaxtyping import UInt8
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from hallucade.config import Config
@@ -158,7 +158,7 @@ class LearnedFolder:
 
     def _tensors(self, name: str) -> dict[str, Tensor]:
         try:
-            return load_file(self.path / name)
+            return safetensors.torch.load((self.path / name).read_bytes())
         except (SafetensorError, OSError) as error:
             raise self._broken(f"{name} cannot be read ({error})") from error
 
@@ -211,8 +211,9 @@ def write_tokenizer(
     probe = {"picture": picture, "latents": latents, "reconstruction": tokenizer.decode(latents)[0, 0]}
     with _new_folder(target) as temporary:
         (temporary / ABOUT).write_text(json.dumps(facts.to_json(), indent=1) + "\n")
-        save_file(weights, temporary / WEIGHTS)
-        save_file({name: value.cpu().contiguous() for name, value in probe.items()}, temporary / PROBE)
+        (temporary / WEIGHTS).write_bytes(safetensors.torch.save(weights))
+        kept = {name: value.cpu().contiguous() for name, value in probe.items()}
+        (temporary / PROBE).write_bytes(safetensors.torch.save(kept))
     return LearnedFolder(target)
 
 
@@ -242,7 +243,7 @@ def _read_facts(path: Path) -> TokenizerFacts:
         content = json.loads(path.read_bytes())
         if not isinstance(content, dict):
             raise ValueError("it is no JSON object")
-        return TokenizerFacts.from_json(content)
+        return TokenizerFacts.from_json(cast("dict[str, Any]", content))
     except FileNotFoundError:
         raise TokenizerError(f"{path.parent} holds no tokenizer: it has no {path.name}; train one") from None
     except ValueError as error:

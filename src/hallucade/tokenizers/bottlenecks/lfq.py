@@ -49,9 +49,10 @@ class LFQ(Bottleneck):
     def __init__(self, config: LFQConfig) -> None:
         super().__init__()
         self.config = config
-        self.width, self.codes = config.bits, 2**config.bits
+        codes = 2**config.bits
+        self.width, self.codes = config.bits, codes
         self.register_buffer("places", 2 ** torch.arange(config.bits)[:, None, None], persistent=False)
-        bits = torch.arange(self.codes)[:, None] >> torch.arange(config.bits) & 1
+        bits = torch.arange(codes)[:, None] >> torch.arange(config.bits) & 1
         self.register_buffer("book", bits.float(), persistent=False)
 
     def forward(self, encoded: Float[Tensor, "n d h w"]) -> Passed:
