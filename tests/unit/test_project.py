@@ -23,14 +23,18 @@ PATH_IN_TEXT = re.compile(r"\b(?:src|docs|tests|benchmarks)/[\w./-]*\w")
 UNKNOWN_CONFIGS = """
 import importlib, pkgutil
 import hallucade.recipes.registry
-from hallucade.config import Config
+from hallucade.methods.base import MethodConfig
+from hallucade.models.base import WorldModelConfig
+from hallucade.objectives.base import ObjectiveConfig
+from hallucade.samplers.base import SamplerConfig
 
-known = set(Config.kinds())
-for room in ("methods", "models", "objectives", "samplers", "training"):
+PARTS = {"methods": MethodConfig, "models": WorldModelConfig, "objectives": ObjectiveConfig, "samplers": SamplerConfig}
+for room, part in PARTS.items():
+    known = set(part.kinds())
     package = importlib.import_module(f"hallucade.{room}")
     for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
         importlib.import_module(module.name)
-print(*sorted(set(Config.kinds()) - known))
+    print(*sorted(set(part.kinds()) - known))
 """
 
 
