@@ -47,7 +47,7 @@ def test_each_process_sees_one_gpu_in_turn(
     given: str | None, present: int, seen: list[str | None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     machine = Machine()
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: present)
+    monkeypatch.setattr(torch.accelerator, "device_count", lambda: present)
     monkeypatch.setattr(workers.multiprocessing, "get_context", lambda _: machine)
     monkeypatch.delenv(VISIBLE, raising=False)
     if given is not None:

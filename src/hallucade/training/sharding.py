@@ -6,7 +6,7 @@ below. Between two calls a parameter is a `DTensor`, of which this rank has a pa
 
 A checkpoint holds whole tensors, gathered on rank 0, so that a run goes on with any number of ranks.
 
-Source: Zhao et al. 2023, arXiv:2304.11277; https://docs.pytorch.org/docs/stable/distributed.fsdp.fully_shard.html.
+Source: Zhao et al. 2023, arXiv:2304.11277, as `torch.distributed.fsdp.fully_shard` has it.
 """
 
 import contextlib

@@ -86,7 +86,7 @@ def work_in_processes(ablation: Ablation, jobs: Sequence[Job], count: int, typed
 def shown_devices(environment: Mapping[str, str]) -> tuple[str, ...]:
     """Return the names of the GPUs that this process may use, as the variable `VISIBLE` spells them."""
     if VISIBLE not in environment:
-        return tuple(map(str, range(torch.cuda.device_count())))
+        return tuple(map(str, range(torch.accelerator.device_count())))
     names = [name.strip() for name in environment[VISIBLE].split(",")]
     return tuple(itertools.takewhile(lambda name: name and name != "-1", names))  # as the driver reads it
 
