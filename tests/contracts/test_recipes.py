@@ -20,7 +20,8 @@ from hallucade.data.recorder import RecordingConfig, record
 from hallucade.data.store import EpisodeStore
 from hallucade.games.pong import PONG_ACTIONS
 from hallucade.games.registry import known_games
-from hallucade.models.base import DiffusionModel, LatentClip
+from hallucade.models.base import DiffusionModel, LatentClip, TokenModel
+from hallucade.models.token_transformer import TokenTransformerConfig
 from hallucade.models.unet import UNetConfig
 from hallucade.recipes.load import export
 from hallucade.recipes.registry import RECIPES
@@ -28,6 +29,8 @@ from hallucade.recipes.run_config import RunConfig
 from hallucade.recipes.samples import SAMPLES, SampleVideos
 from hallucade.recipes.train import train
 from hallucade.rollout import Session, World, dream
+from hallucade.tokenizers.convolutions import ConvolutionsConfig
+from hallucade.tokenizers.learned import LearnedTokenizerConfig
 from hallucade.training.curriculum import Stage
 from hallucade.training.run_folder import CHECKPOINTS
 from hallucade.training.trainer import Trainer
@@ -42,8 +45,10 @@ PARAMETERS = {
     "unet_small": 1_775_219,
     "transformer_small": 1_350_080,
     "transformer_medium": 5_064_000,
+    "token_small": 2_127_272,
 }
 SIZE = 12  # pixels: the smallest Pong
+CODES = LearnedTokenizerConfig()  # with fresh weights, for recipes that ask the user for a tokenizer
 PLAYED = [
     name
     for name, recipe in RECIPES.items()
@@ -77,6 +82,9 @@ def shrunk(recipe: RunConfig, *steps: int, **trainer: Any) -> RunConfig:
     """The same choices on a network and on clips of a few kilobytes; a stage for each of `steps`."""
     if isinstance(recipe.model, UNetConfig):
         model = replace(recipe.model, widths=(8, 16), blocks=(1, 1), condition_width=16, patch=2)
+    elif isinstance(recipe.model, TokenTransformerConfig):
+        recipe = replace(recipe, tokenizer=replace(CODES, convolutions=ConvolutionsConfig(widths=(8,))))
+        model = replace(recipe.model, width=24, heads=2, depth=2, window=6, patch=2)
     else:
         model = replace(recipe.model, width=24, heads=2, depth=2, window=6, patch=4)
     lead = recipe.model.context if isinstance(recipe.model, UNetConfig) else 4
@@ -133,11 +141,12 @@ def test_clips_and_prompts_suit_the_model(recipe: RunConfig) -> None:
     assert sum(p.numel() for p in model.parameters()) == PARAMETERS[recipe.recipe]
 
 
-def build(recipe: RunConfig) -> DiffusionModel[Any]:
+def build(recipe: RunConfig) -> DiffusionModel[Any] | TokenModel[Any]:
     assert isinstance(recipe.recording, RecordingConfig)
     size = recipe.recording.frame_size
-    model = recipe.model.build(PONG_ACTIONS, recipe.tokenizer.build().latent_shape(size, size))
-    assert isinstance(model, DiffusionModel)
+    tokenizer = CODES if isinstance(recipe.model, TokenTransformerConfig) else recipe.tokenizer
+    model = recipe.model.build_on(tokenizer.build(), PONG_ACTIONS, (size, size))
+    assert isinstance(model, DiffusionModel | TokenModel)
     return model
 
 
@@ -147,7 +156,10 @@ def test_every_loss_teaches_every_parameter(recipe: RunConfig) -> None:
         for parameter in model.parameters():  # zero-initialised layers let no gradient past them
             parameter += 0.02 * torch.randn_like(parameter)
     frames = model.lead + 3
-    clip = LatentClip(torch.rand(2, frames, *model.latent_shape) * 2 - 1, torch.rand(2, frames - 1, 3))
+    shape = (2, frames, *model.latent_shape)
+    tokens = isinstance(model, TokenModel)
+    latents = torch.randint(0, model.codes, shape) if tokens else torch.rand(shape) * 2 - 1
+    clip = LatentClip(latents, torch.rand(2, frames - 1, 3))
     losses = recipe.objective.build()(model, clip, torch.Generator().manual_seed(1))
     untaught = {"null_action"} if recipe.objective.action_dropout == 0 else set()
     assert losses

@@ -1,6 +1,8 @@
 """A trained tokenizer's folder: what it is, and what is refused because it does not belong together (R1, R2, R24)."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -78,6 +80,14 @@ def test_a_tokenizer_takes_the_place_of_the_one_before_it(tmp_path):
     written(folder, seed=1)
     assert LearnedFolder(folder).fingerprint != before
     assert sorted(p.name for p in tmp_path.iterdir()) == ["t"]
+
+
+@pytest.mark.parametrize("bottleneck", KINDS, ids=lambda c: type(c).__name__)
+def test_a_process_that_knows_nothing_else_can_read_it(tmp_path, bottleneck):
+    written(tmp_path / "t", bottleneck=bottleneck)
+    code = "from hallucade.tokenizers.pretrained import find_tokenizer as f; import sys; print(f(sys.argv[1]).codes)"
+    told = subprocess.run([sys.executable, "-c", code, str(tmp_path / "t")], capture_output=True, text=True, check=True)
+    assert told.stdout.strip() == str(bottleneck.build().codes)
 
 
 def broken(folder):

@@ -14,7 +14,7 @@ def token_small() -> RunConfig:
     """A transformer of codes that fills a frame in eight steps: `hallucade train token_small --latents CACHE`.
 
     It needs a tokenizer: `hallucade train tokenizer_fsq`, then `hallucade tokenize STORE CACHE --tokenizer RUN`. For 64
-    codes a frame it has 2.5 million parameters and looks back 16 frames.
+    codes a frame it has 2.1 million parameters and looks back 16 frames.
     """
     base = unet_small()
     return replace(
