@@ -44,6 +44,6 @@ def test_what_is_gathered_is_kept_where_it_is_written(spread: DTensor) -> None:
 def test_muon_is_refused_where_matrices_are_in_parts(spread: DTensor) -> None:
     method = TinyMethod()
     method.model.hidden.weight = nn.Parameter(spread)
-    with pytest.raises(ValueError, match=r"Muon needs whole matrices, .* train with AdamW .*no-muon"):
+    with pytest.raises(ValueError, match=r"Muon needs whole matrices, .* train with AdamW, .*no-muon"):
         Learner(method, OptimizerConfig(), None)
     assert Learner(method, OptimizerConfig(muon=False), None).sharded
