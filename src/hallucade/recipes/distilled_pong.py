@@ -79,9 +79,10 @@ def pong_consistency() -> RunConfig:
 def pong_distilled() -> RunConfig:
     """Pong in one or two steps, taught by `pong_teacher` on clips that the model plays itself.
 
-    It starts from `pong_consistency`: `hallucade distill pong_distilled --teacher TEACHER --start STUDENT`. Learning
-    rates are small, since all three networks start alike: a critic that is shaken loose from them no longer knows the
-    student, and both run away from the teacher. Levels below 0.1 tell little of 24-pixel pictures and much of the loss.
+    It starts from what plays well in one step, the bundled network or `pong_consistency`:
+    `hallucade distill pong_distilled --teacher TEACHER --start RUN`. Learning rates are small, since all three networks
+    start alike: a critic that is shaken loose from them no longer knows the student, and both run away from the
+    teacher. Levels below 0.1 tell little of 24-pixel pictures and much of the loss.
     """
     base = pong_consistency()
     small = OptimizerConfig(learning_rate=5e-5, muon=False)
