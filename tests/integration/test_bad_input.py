@@ -23,6 +23,7 @@ from hallucade.data.manifest import load_manifest, save_manifest
 from hallucade.data.store import EpisodeStore
 from hallucade.data.writer import StoreWriter
 from hallucade.recipes.load import load
+from hallucade.training.checkpoint import read_checkpoint, write_checkpoint
 from hallucade.training.run_folder import RunFolder
 
 RECIPE = str(Path(tiny_recipe.__file__))
@@ -104,6 +105,17 @@ def test_broken_checkpoints(desk: Path, command: str, refused) -> None:
     assert "is not a hallucade-checkpoint" in refused(command, "store24", *port)
     manifest.unlink()
     assert "is not a whole checkpoint" in refused(command, "shared", *port)
+
+
+def test_a_run_that_diverged_is_neither_played_nor_a_teacher(desk: Path, refused) -> None:
+    spoilt = read_checkpoint(desk / "shared")
+    name = next(name for name, weight in spoilt.weights.items() if weight.is_floating_point())
+    spoilt.weights[name].view(-1)[3] = float("nan")
+    write_checkpoint(desk / "nan", spoilt)
+    said = f"nan holds weights that are no finite numbers ({name}, step {STEPS}): its training diverged"
+    assert said in refused("rollout", "nan")
+    assert said in refused("distill", "pong_distilled", "--teacher", "nan", "--store", "store24", "--out", "new")
+    assert not (desk / "new").exists()
 
 
 def test_a_run_whose_newest_checkpoint_broke_plays_the_one_before(desk: Path) -> None:

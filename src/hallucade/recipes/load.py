@@ -61,9 +61,11 @@ def find_checkpoint(run: str | Path | None) -> tuple[Path, Checkpoint]:
     Low-rank additions are already in the weights, and the config says nothing of them.
 
     Raises:
-        CheckpointError: it cannot be read, or the base of its additions is gone or another one.
+        CheckpointError: it cannot be read, its weights are no numbers, or the base of its additions is gone or another
+            one.
     """
     folder, checkpoint = _newest(run)
+    _refuse_diverged(folder, checkpoint)
     if not _has_additions(checkpoint):
         return folder, checkpoint
     config = read_config(folder, checkpoint)
@@ -75,6 +77,15 @@ def find_checkpoint(run: str | Path | None) -> tuple[Path, Checkpoint]:
             f"{folder} holds additions to the weights of another run ({error}); bring that back, and share such runs "
             "by `hallucade export`, which adds them up"
         ) from error
+
+
+def _refuse_diverged(folder: Path, checkpoint: Checkpoint) -> None:
+    for name, weight in played(checkpoint.weights).items():
+        if weight.is_floating_point() and not weight.isfinite().all():
+            raise CheckpointError(
+                f"{folder} holds weights that are no finite numbers ({name}, step {checkpoint.step}): its training "
+                f"diverged; give an earlier one of its {CHECKPOINTS}, or train again with a lower learning rate"
+            )
 
 
 def _has_additions(checkpoint: Checkpoint) -> bool:
