@@ -4,6 +4,7 @@ import os
 import signal
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from tiny_recipe import tiny_recipe
 from hallucade.cli import main
 from hallucade.data.recorder import RecordingConfig, record
 from hallucade.data.store import EpisodeStore
-from hallucade.methods import self_forcing
+from hallucade.methods import matched_student, self_forcing
 from hallucade.methods.streaming_long_tuning import StreamingLongTuningConfig
 from hallucade.models.base import WorldModelConfig
 from hallucade.models.diffusion_transformer import DiffusionTransformerConfig
@@ -136,16 +137,16 @@ def test_a_sequence_that_was_interrupted_goes_on_to_the_same_bits(
         assert all(torch.equal(value, theirs[name]) for name, value in ours.items())
 
 
-@pytest.mark.parametrize("broken", ["critic_loss", "collected"])
+@pytest.mark.parametrize(("room", "broken"), [(matched_student, "critic_loss"), (self_forcing, "collected")])
 def test_a_step_that_failed_half_way_is_not_saved(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: ModuleType, broken: str
 ) -> None:
     """The fourth step draws its chunk, and then fails: a run that goes on draws the same chunk again."""
     config, store = replace(streamed(), sample_every=99), EpisodeStore(folder / "store")
     given = {"teacher": folder / "u-net"}
     train(config, store, tmp_path / "whole", networks=given, progress=False)
     calls: list[int] = []
-    call = getattr(self_forcing, broken)
+    call = getattr(room, broken)
 
     def failing(*inputs: Any) -> Any:
         calls.append(1)
@@ -155,7 +156,7 @@ def test_a_step_that_failed_half_way_is_not_saved(
         return result
 
     with monkeypatch.context() as patch:
-        patch.setattr(self_forcing, broken, failing)
+        patch.setattr(room, broken, failing)
         with pytest.raises(RuntimeError, match="something broke"):
             train(config, store, tmp_path / "halves", networks=given, progress=False)
     assert newest(tmp_path / "halves").step == 2

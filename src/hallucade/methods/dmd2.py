@@ -8,44 +8,32 @@ Source: Yin et al. 2024, DMD2, arXiv:2405.14867, section 4.5; Yin et al. 2025, C
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from hallucade.data.clips import Clip
 from hallucade.diffusion.timesteps import over_blocks
-from hallucade.methods.base import Method, MethodConfig, diffusion_roles, latent_clip
-from hallucade.methods.distribution_matching import (
-    DistributionMatchingConfig,
-    Scored,
-    critic_loss,
-    distribution_matching_loss,
-)
+from hallucade.methods.base import diffusion_roles, latent_clip
+from hallucade.methods.distribution_matching import Scored
+from hallucade.methods.matched_student import MatchedStudent, MatchedStudentConfig
 from hallucade.methods.teacher_path import check_alike, forced_together
 from hallucade.models.base import DiffusionModel, LatentClip, WorldModel
 from hallucade.samplers.base import Sampler, seeded
 from hallucade.samplers.few_step import FewStepSampler, few_steps
-from hallucade.shapes import Latents, Scalar
+from hallucade.shapes import Latents
 from hallucade.tokenizers.base import Tokenizer
 
 
 @dataclass(frozen=True, kw_only=True)
-class DMD2Config(MethodConfig):
+class DMD2Config(MatchedStudentConfig):
     """What the student starts from, how its clips are scored, and who is updated when."""
 
-    networks: ClassVar[tuple[str, ...]] = ("teacher", "critic")
-
-    matching: DistributionMatchingConfig = field(default_factory=DistributionMatchingConfig)
     start: Literal["data", "own"] = "data"  # what is made noisy for steps after the first: recorded blocks, or its own
     scored: Literal["blocks", "clip"] = "blocks"  # each after the real past, by causal networks; or all as one clip
-    student_every: int = 5  # steps; the critic learns at every one
-
-    def __post_init__(self) -> None:
-        if self.student_every < 1:
-            raise ValueError(f"student_every is {self.student_every}; use 1 or more")
 
     def build(
         self, tokenizer: Tokenizer, networks: Mapping[str, WorldModel[Any]], sampler: Sampler[Any], seed: int
@@ -59,10 +47,8 @@ class DMD2Config(MethodConfig):
         return DMD2(self, tokenizer, diffusion_roles(networks), few_steps(sampler), seed)
 
 
-class DMD2(Method):
+class DMD2(MatchedStudent):
     """Roles "model", the student, and "critic"; the teacher is frozen."""
-
-    averaged = ("model",)
 
     def __init__(
         self,
@@ -72,30 +58,16 @@ class DMD2(Method):
         sampler: FewStepSampler,
         seed: int = 0,
     ) -> None:
-        super().__init__()
-        self.config, self.sampler, self.seed = config, sampler, seed
-        self.tokenizer = tokenizer.requires_grad_(False).eval()
-        self.model, self.critic = networks["model"], networks["critic"]
-        self.teacher = networks["teacher"].requires_grad_(False).eval()
+        super().__init__(config, tokenizer, networks, sampler, seed)
+        self.config = config
         check_alike(self.model, self.teacher)
         if config.scored == "blocks":
             _check_causal(networks)
 
-    def roles(self) -> dict[str, nn.Module]:
-        return {"model": self.model, "critic": self.critic}
-
-    def losses(self, batch: Clip, step: int) -> Iterator[tuple[str, Scalar]]:
-        generator = torch.Generator().manual_seed(batch.seed)
+    def _draws(self, batch: Clip, step: int, generator: torch.Generator) -> Iterator[Scored]:
         clip = latent_clip(self.tokenizer, batch)
-        student_learns = step % self.config.student_every == 0
-        with torch.set_grad_enabled(student_learns):
-            drawn = self._draw(clip, step, generator)
-        if student_learns:
-            loss = distribution_matching_loss(self.teacher, self.critic, drawn, self.config.matching, generator)
-            self.metrics = {"student/spread": drawn.latents.detach().float().std()}
-            yield "model", loss
-        self.metrics = {}
-        yield "critic", critic_loss(self.critic, drawn, self.config.matching, generator)
+        while True:
+            yield self._draw(clip, step, generator)
 
     def _draw(self, clip: LatentClip, step: int, generator: torch.Generator) -> Scored:
         """Draw the last blocks of a clip, each after the real ones before it."""

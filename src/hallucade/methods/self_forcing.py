@@ -8,46 +8,37 @@ Source: Huang et al. 2025, arXiv:2506.08009, algorithm 1; Yin et al. 2024, DMD2,
 """
 
 from collections.abc import Generator, Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from dataclasses import dataclass
+from typing import Any
 
 import torch
-from torch import nn
 
 from hallucade.data.clips import Clip
-from hallucade.methods.base import Method, MethodConfig, diffusion_roles, latent_clip
-from hallucade.methods.distribution_matching import (
-    DistributionMatchingConfig,
-    Scored,
-    critic_loss,
-    distribution_matching_loss,
-)
+from hallucade.methods.base import diffusion_roles, latent_clip
+from hallucade.methods.distribution_matching import Scored
+from hallucade.methods.matched_student import MatchedStudent, MatchedStudentConfig
 from hallucade.models.base import DiffusionModel, LatentClip, WorldModel
 from hallucade.rollout import rollout
 from hallucade.samplers.base import Sampler, seeded
 from hallucade.samplers.few_step import ExitSampler, FewStepSampler, few_steps
-from hallucade.shapes import Action, Actions, Latent, Latents, Scalar
+from hallucade.shapes import Action, Actions, Latent, Latents
 from hallucade.tokenizers.base import Tokenizer
 
 
 @dataclass(frozen=True, kw_only=True)
-class SelfForcingConfig(MethodConfig):
+class SelfForcingConfig(MatchedStudentConfig):
     """How the student plays, and who is updated when."""
 
-    networks: ClassVar[tuple[str, ...]] = ("teacher", "critic")
-
-    matching: DistributionMatchingConfig = field(default_factory=DistributionMatchingConfig)
     prompt: int = 1  # real latents that each clip starts from
-    student_every: int = 5  # steps; the critic learns at every one
     same_exit: bool = True  # all blocks of a clip end at the same step of the sampler
     last_step_only: bool = False  # blocks end at the sampler's last step, never before
     first_graded: int = 0  # blocks drawn before this one carry no gradients
     critic_fresh_rollout: bool = False  # the critic sees another clip than the one that the student learnt from
 
     def __post_init__(self) -> None:
-        for name in ("prompt", "student_every"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; use 1 or more")
+        super().__post_init__()
+        if self.prompt < 1:
+            raise ValueError(f"prompt is {self.prompt}; use 1 or more")
         if self.first_graded < 0:
             raise ValueError(f"first_graded is {self.first_graded}; use 0 to grade every block, or more")
 
@@ -70,10 +61,8 @@ class SelfForcingConfig(MethodConfig):
         return SelfForcing(self, tokenizer, diffusion_roles(networks), few_steps(sampler), seed)
 
 
-class SelfForcing(Method):
+class SelfForcing(MatchedStudent):
     """Roles "model", the student, and "critic"; the teacher is frozen."""
-
-    averaged = ("model",)
 
     def __init__(
         self,
@@ -83,11 +72,8 @@ class SelfForcing(Method):
         sampler: FewStepSampler,
         seed: int = 0,
     ) -> None:
-        super().__init__()
-        self.config, self.sampler, self.seed = config, sampler, seed
-        self.tokenizer = tokenizer.requires_grad_(False).eval()
-        self.model, self.critic = networks["model"], networks["critic"]
-        self.teacher = networks["teacher"].requires_grad_(False).eval()
+        super().__init__(config, tokenizer, networks, sampler, seed)
+        self.config, self.fresh_for_critic = config, config.critic_fresh_rollout
         longest = max(network.lead for network in networks.values())
         if config.prompt < longest or config.prompt % self.model.grain:
             raise ValueError(
@@ -95,30 +81,7 @@ class SelfForcing(Method):
                 f"by {self.model.grain}: use a multiple of {self.model.grain}, {longest} or more"
             )
 
-    def roles(self) -> dict[str, nn.Module]:
-        return {"model": self.model, "critic": self.critic}
-
-    def losses(self, batch: Clip, step: int) -> Iterator[tuple[str, Scalar]]:
-        generator = torch.Generator().manual_seed(batch.seed)
-        student_learns = self._student_learns(step)
-        draws = self._draws(batch, step, generator)
-        with torch.set_grad_enabled(student_learns):
-            drawn = next(draws)
-        if student_learns:
-            loss = distribution_matching_loss(self.teacher, self.critic, drawn, self.config.matching, generator)
-            self.metrics = {"student/spread": drawn.latents.detach().float().std()}
-            yield "model", loss
-            if self.config.critic_fresh_rollout:
-                with torch.no_grad():
-                    drawn = next(draws)
-        self.metrics = {}
-        yield "critic", critic_loss(self.critic, drawn, self.config.matching, generator)
-
-    def _student_learns(self, step: int) -> bool:
-        return step % self.config.student_every == 0
-
     def _draws(self, batch: Clip, step: int, generator: torch.Generator) -> Iterator[Scored]:
-        """Yield one clip after the other that the student plays, as many as are asked for."""
         clip = latent_clip(self.tokenizer, batch)
         while True:
             yield self._play(clip, step, generator)

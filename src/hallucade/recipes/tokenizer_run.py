@@ -19,7 +19,7 @@ from hallucade.methods.tokenizer_training import Distance, ReconstructionConfig,
 from hallucade.recipes.prompts import validation_episodes
 from hallucade.recipes.run_config import Experiment, Source
 from hallucade.recipes.samples import SAMPLES
-from hallucade.recipes.train import differences, make_clips
+from hallucade.recipes.train import make_clips, refuse_differences
 from hallucade.tokenizers.learned import LearnedTokenizer, LearnedTokenizerConfig
 from hallucade.tokenizers.learned_folder import ABOUT, write_tokenizer
 from hallucade.tokenizers.pretrained import KEPT
@@ -85,7 +85,9 @@ def train_tokenizer(
     config = replace(config, source=Source.of(store))
     clips = make_clips(config, store)
     if resume:
-        _check_same_run(config, run_folder)
+        checkpoints = CheckpointFolder(run_folder / CHECKPOINTS)
+        if checkpoints.steps():
+            refuse_differences(run_folder, checkpoints.load(weights_only=True).config, config.to_json())
     torch.manual_seed(config.trainer.seed)  # of the fresh weights
     tokenizer = config.tokenizer.build()
     tokenizer.latent_shape(*store.frame_size)
@@ -174,17 +176,3 @@ def _held_out_pictures(store: EpisodeStore | Mixture, count: int) -> UInt8[Tenso
     """Return the first frames of stretches of validation episodes."""
     part = store if isinstance(store, EpisodeStore) else store.stores[0]
     return torch.from_numpy(np.stack([np.asarray(e.frames)[0] for e in validation_episodes(part, count, 2)]))
-
-
-def _check_same_run(config: TokenizerRunConfig, run_folder: Path) -> None:
-    """Refuse to resume a run with another config.
-
-    Raises:
-        ValueError: names every field that differs.
-    """
-    checkpoints = CheckpointFolder(run_folder / CHECKPOINTS)
-    if not checkpoints.steps():
-        return
-    found = list(differences(checkpoints.load(weights_only=True).config, config.to_json()))
-    if found:
-        raise ValueError(f"{run_folder} holds another run: {'; '.join(found)}; choose another folder")

@@ -250,7 +250,16 @@ def check_same_run(config: RunConfig, run_folder: Path) -> None:
         return
     if config.tokenizer.agrees(began.tokenizer):  # wherever its weights lie
         config = replace(config, tokenizer=began.tokenizer)
-    found = list(differences(began.to_json(), config.to_json()))
+    refuse_differences(run_folder, began.to_json(), config.to_json())
+
+
+def refuse_differences(run_folder: Path, began: dict[str, Any], config: dict[str, Any]) -> None:
+    """Refuse to go on with another config than a run began with, both as JSON.
+
+    Raises:
+        ValueError: names every field that differs.
+    """
+    found = list(differences(began, config))
     if found:
         raise ValueError(f"{run_folder} holds another run: {'; '.join(found)}; choose another folder")
 
