@@ -21,7 +21,8 @@ from hallucade.objectives.diffusion_forcing import DiffusionForcingConfig
 from hallucade.recipes.registry import find_recipe
 from hallucade.recipes.run_config import RunConfig
 from hallucade.training.curriculum import Stage
-from hallucade.training.trainer import Trainer, TrainerConfig
+from hallucade.training.trainer import Trainer
+from hallucade.training.trainer_config import TrainerConfig
 
 COUNTED = 2  # clips in the pass whose operations are counted
 TRANSFORMER_STAGE = Stage(steps=1, frames=32, batch=32)

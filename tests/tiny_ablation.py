@@ -10,7 +10,7 @@ from hallucade.objectives.next_frame import NextFrameConfig
 from hallucade.recipes.run_config import RunConfig
 from hallucade.training.curriculum import Stage
 from hallucade.training.optimizers import OptimizerConfig
-from hallucade.training.trainer import TrainerConfig
+from hallucade.training.trainer_config import TrainerConfig
 
 STEPS = 6
 RECIPE = f"{Path(__file__)}:tiny_ablation"

@@ -21,7 +21,8 @@ from hallucade.methods.base import Method, RankState
 from hallucade.training.ema import EMAConfig
 from hallucade.training.optimizers import OptimizerConfig
 from hallucade.training.schedules import CosineScheduleConfig
-from hallucade.training.trainer import Trainer, TrainerConfig
+from hallucade.training.trainer import Trainer
+from hallucade.training.trainer_config import TrainerConfig
 
 B, T, H, W, A = 6, 5, 4, 3, 2
 PIXELS = H * W * 3

@@ -20,7 +20,7 @@ from hallucade.tokenizers.pixel import PixelTokenizer
 from hallucade.training.live_memory import LiveMemory
 from hallucade.training.memory_budget import MemoryBudget, StandIns, memory_budget
 from hallucade.training.optimizers import OptimizerConfig
-from hallucade.training.trainer import TrainerConfig
+from hallucade.training.trainer_config import TrainerConfig
 
 CPU = torch.device("cpu")
 ACTIONS = ActionSpace(buttons=(Button(name="up"), Button(name="down")))

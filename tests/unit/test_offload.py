@@ -11,7 +11,7 @@ from hallucade.methods.self_forcing import SelfForcing
 from hallucade.training.live_memory import LiveMemory
 from hallucade.training.offload import Offloaded, teachers
 from hallucade.training.run_folder import RunFolder
-from hallucade.training.trainer import TrainerConfig
+from hallucade.training.trainer_config import TrainerConfig
 
 CPU = torch.device("cpu")
 

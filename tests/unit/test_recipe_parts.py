@@ -31,7 +31,7 @@ from hallucade.rollout import Prompt, World
 from hallucade.training.checkpoint import Checkpoint, CheckpointError, read_checkpoint, write_checkpoint
 from hallucade.training.curriculum import Stage
 from hallucade.training.run_folder import CHECKPOINTS
-from hallucade.training.trainer import TrainerConfig
+from hallucade.training.trainer_config import TrainerConfig
 
 SOURCE = Source(actions=ACTIONS, frame_size=(H, W), fps=15.0, game=None, fingerprint="abc")
 CONFIG = RunConfig(

@@ -8,7 +8,8 @@ from hallucade.training.checkpoint import read_checkpoint
 from hallucade.training.ema import EMAConfig
 from hallucade.training.optimizers import OptimizerConfig
 from hallucade.training.run_folder import RunFolder
-from hallucade.training.trainer import Trainer, TrainerConfig
+from hallucade.training.trainer import Trainer
+from hallucade.training.trainer_config import TrainerConfig
 
 
 def _trainer(folder: Path, steps: int, interval: int = 3, **changes: object) -> Trainer:

@@ -19,7 +19,8 @@ from hallucade.training import trainer as trainer_module
 from hallucade.training.checkpoint import CheckpointError, read_checkpoint
 from hallucade.training.curriculum import Stage, StagedClips
 from hallucade.training.run_folder import RunFolder
-from hallucade.training.trainer import Trainer, TrainerConfig, TrainingDivergedError
+from hallucade.training.trainer import Trainer, TrainingDivergedError
+from hallucade.training.trainer_config import TrainerConfig
 
 
 @pytest.fixture(autouse=True)

@@ -35,7 +35,7 @@ from hallucade.tokenizers.pixel import PixelTokenizerConfig
 from hallucade.tokenizers.pretrained import PretrainedTokenizerConfig
 from hallucade.training.checkpoint import Checkpoint, write_checkpoint
 from hallucade.training.curriculum import Stage
-from hallucade.training.trainer import TrainerConfig
+from hallucade.training.trainer_config import TrainerConfig
 
 FamilyName = Literal["nanowm", "toywm"]
 TOLERANCE = 1e-4  # relative error of a conversion that is right

@@ -48,7 +48,7 @@ from hallucade.training.curriculum import Stage
 from hallucade.training.ema import EMAConfig
 from hallucade.training.optimizers import OptimizerConfig
 from hallucade.training.schedules import WarmupStableDecayConfig
-from hallucade.training.trainer import TrainerConfig
+from hallucade.training.trainer_config import TrainerConfig
 
 SIZE = (352, 640)  # pixels
 LATENT = (16, 44, 80)  # channels, rows, columns

@@ -30,7 +30,7 @@ from hallucade.tokenizers.pretrained import PretrainedTokenizerConfig
 from hallucade.training.curriculum import Stage
 from hallucade.training.optimizers import OptimizerConfig
 from hallucade.training.schedules import CosineScheduleConfig
-from hallucade.training.trainer import TrainerConfig
+from hallucade.training.trainer_config import TrainerConfig
 
 AUTOENCODER = "stabilityai/sd-vae-ft-mse"  # NanoWM's; four channels at an eighth of the size
 INTERVAL = 5  # frames that are joined into one where DINO-WM skips

@@ -16,7 +16,7 @@ from hallucade.training.curriculum import Stage
 from hallucade.training.ema import EMAConfig
 from hallucade.training.optimizers import OptimizerConfig
 from hallucade.training.schedules import CosineScheduleConfig, WarmupStableDecayConfig
-from hallucade.training.trainer import TrainerConfig
+from hallucade.training.trainer_config import TrainerConfig
 
 CONTACTS = Focus(changes=("ball_vx",), avoids=("serves",), share=0.5, lead=8)  # the ball meets a paddle
 

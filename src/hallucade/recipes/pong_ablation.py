@@ -9,7 +9,7 @@ from hallucade.samplers.ddim import DDIMSamplerConfig
 from hallucade.training.curriculum import Stage
 from hallucade.training.optimizers import OptimizerConfig
 from hallucade.training.schedules import WarmupStableDecayConfig
-from hallucade.training.trainer import TrainerConfig
+from hallucade.training.trainer_config import TrainerConfig
 
 STEPS = 1200
 

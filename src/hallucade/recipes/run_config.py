@@ -21,7 +21,7 @@ from hallucade.samplers.flow import FlowSamplerConfig
 from hallucade.tokenizers.base import TokenizerConfig
 from hallucade.tokenizers.pixel import PixelTokenizerConfig
 from hallucade.training.curriculum import Stage
-from hallucade.training.trainer import TrainerConfig
+from hallucade.training.trainer_config import TrainerConfig
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,7 @@ from hallucade.tokenizers.learned import LearnedTokenizerConfig
 from hallucade.training.curriculum import Stage
 from hallucade.training.optimizers import OptimizerConfig
 from hallucade.training.schedules import WarmupStableDecayConfig
-from hallucade.training.trainer import TrainerConfig
+from hallucade.training.trainer_config import TrainerConfig
 
 
 def tokenizer_fsq() -> TokenizerRunConfig:

@@ -17,7 +17,7 @@ from hallucade.methods.base import Method
 from hallucade.training.learner import Learner
 from hallucade.training.live_memory import LiveMemory
 from hallucade.training.offload import Offloaded, teachers
-from hallucade.training.trainer import TrainerConfig
+from hallucade.training.trainer_config import TrainerConfig
 
 Built = TypeVar("Built", bound=nn.Module)
 STEPS = 64  # tried at most until every role was updated

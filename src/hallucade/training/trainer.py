@@ -10,7 +10,7 @@ import shutil
 import time
 import warnings
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol, cast, runtime_checkable
 
@@ -18,68 +18,23 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from hallucade.config import Config
 from hallucade.data.clips import Clip, ClipSource
 from hallucade.data.prefetch import prefetch
 from hallucade.methods.base import Method
 from hallucade.training import ranks, sharding
 from hallucade.training.checkpoint import Checkpoint, CheckpointError
-from hallucade.training.ema import EMAConfig
 from hallucade.training.interrupts import Interrupts
 from hallucade.training.learner import Learner
 from hallucade.training.loggers import Logger, MetricsFile, ProgressLog, TensorBoardLog
 from hallucade.training.offload import Offloaded, teachers
-from hallucade.training.optimizers import OptimizerConfig
 from hallucade.training.preflight import is_out_of_memory, preflight
 from hallucade.training.progress import TrainingState
 from hallucade.training.provenance import provenance
 from hallucade.training.run_folder import RunFolder
-from hallucade.training.schedules import ScheduleConfig, WarmupStableDecayConfig
+from hallucade.training.trainer_config import TrainerConfig
 from hallucade.training.update import Updater
 
 AUTO_COMPILE_STEPS = 2000  # fewer steps do not earn back a minute or two of compilation
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainerConfig(Config):
-    """How long and how to train; what to train is the method's, and on what the clips'."""
-
-    steps: int
-    accumulate: int = 1  # microbatches that a batch is split into
-    precision: Literal["bf16-mixed", "32-true"] = "bf16-mixed"  # weights are float32 in both
-    compile: bool | Literal["auto"] = "auto"
-    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
-    role_optimizers: dict[str, OptimizerConfig] = field(default_factory=dict[str, OptimizerConfig])  # where they differ
-    schedule: ScheduleConfig = field(default_factory=lambda: WarmupStableDecayConfig(warmup=100))
-    ema: EMAConfig | None = field(default_factory=EMAConfig)
-    offload: bool = False  # networks that only teach wait in the host's memory between their calls
-    sharded: bool = False  # each rank keeps a part of every network, its momenta and averages; see `sharding`
-    clip_norm: float | None = 1.0
-    seed: int = 0
-    log_every: int = 10  # steps
-    checkpoint_every: int = 500  # steps
-    keep: int = 3  # newest checkpoints kept
-    milestone_every: int | None = None  # steps between checkpoints kept for good
-    max_bad_steps: int = 5  # non-finite steps in a row before a rollback
-    max_rollbacks: int = 2  # to the same checkpoint before giving up
-    minutes: float | None = None  # stop cleanly, and resumably, after this time
-
-    def __post_init__(self) -> None:
-        for name in ("steps", "accumulate", "log_every", "checkpoint_every", "keep", "max_bad_steps"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; use 1 or more")
-        if self.max_rollbacks < 0:
-            raise ValueError(f"max_rollbacks is {self.max_rollbacks}; use 0 to stop at once, or more")
-        for name in ("clip_norm", "minutes", "milestone_every"):
-            value = getattr(self, name)
-            if value is not None and value <= 0:
-                raise ValueError(f"{name} is {value}; it must be positive, or None for no limit")
-        if self.offload and self.sharded:
-            raise ValueError(
-                "offload and sharded are both on; parts of a teacher stay on their rank, so use one of them"
-            )
-        if self.sharded and self.compile is True:
-            raise ValueError("compile and sharded are both on; networks in parts are not compiled, so use one of them")
 
 
 @runtime_checkable
@@ -381,9 +336,8 @@ class Trainer:
         if state.step == self._saved_step or not self.fabric.is_global_zero or self.learner.sharded:
             return
         try:
-            self.run.checkpoints.save(
-                self._checkpoint([self.learner.rank_state()])
-            )  # without waiting for ranks that may never come
+            begun = [self.learner.rank_state()]  # without waiting for ranks that may never come
+            self.run.checkpoints.save(self._checkpoint(begun))
         except CheckpointError as failure:
             warnings.warn(str(failure), stacklevel=2)
 
