@@ -11,6 +11,7 @@ from tiny_training import tiny_config
 from hallucade.actions import ActionSpace, Button
 from hallucade.data.clips import Clip
 from hallucade.methods.base import Method, freeze
+from hallucade.methods.distribution_matching import DistributionMatchingConfig
 from hallucade.methods.pretrain import Pretrain
 from hallucade.methods.self_forcing import SelfForcingConfig
 from hallucade.models.base import LatentClip, WorldModel
@@ -67,13 +68,13 @@ def small_network(lora: LoRAConfig | None = None) -> WorldModel:
     return network
 
 
-def small_method(kind: str) -> Method:
+def small_method(kind: str, matching: DistributionMatchingConfig | None = None) -> Method:
     torch.manual_seed(4)
     lora = LoRAConfig(rank=2) if kind == "lora" else None
     if kind != "distilled":
         return Pretrain(PixelTokenizer(), small_network(lora), DiffusionForcingConfig().build())
     networks = {"model": small_network(), "critic": small_network(), "teacher": freeze(small_network())}
-    method = SelfForcingConfig(prompt=2, student_every=2)
+    method = SelfForcingConfig(prompt=2, student_every=2, matching=matching or DistributionMatchingConfig())
     return method.build(PixelTokenizer(), networks, FewStepSamplerConfig(steps=2).build(), seed=0)
 
 

@@ -48,10 +48,9 @@ def test_networks_that_learn_or_are_saved_do_not_wait() -> None:
 
 
 def test_gradients_through_a_waiting_teacher_are_refused() -> None:
-    method = small_method("distilled")
+    method = small_method("distilled", DistributionMatchingConfig(gradient="sid"))
     assert isinstance(method, SelfForcing)
     Offloaded(method.teacher, CPU)
-    object.__setattr__(method.config, "matching", DistributionMatchingConfig(gradient="sid"))
     with pytest.raises(ValueError, match=r"asked for gradients.*leave offload off, or match by gradient='dmd'"):
         next(method.losses(SmallClips().batch_at(0), 0))
 
