@@ -10,15 +10,14 @@ import tyro
 
 from hallucade.cli.data import STORES
 from hallucade.cli.parse import MARKERS
-from hallucade.cli.tokenizer_training import train as train_tokenizer
+from hallucade.cli.part_training import PART_RECIPES
+from hallucade.cli.part_training import train as train_part
 from hallucade.data.mixture import open_stores
 from hallucade.recipes.console import counting, say
 from hallucade.recipes.dry_run import dry_run
 from hallucade.recipes.latents import open_caches
 from hallucade.recipes.registry import RECIPES, find_experiment, find_recipe
 from hallucade.recipes.run_config import RunConfig
-from hallucade.recipes.tokenizer_run import TokenizerRunConfig
-from hallucade.recipes.tokenizers import TOKENIZERS
 from hallucade.recipes.train import find_or_record, trained_for
 from hallucade.recipes.train import train as train_run
 from hallucade.tokenizers.pretrained import PretrainedTokenizerConfig
@@ -112,9 +111,9 @@ def _dry_run(command: Train, config: RunConfig, own_store: Path) -> list[str]:
 def train(arguments: Sequence[str]) -> None:
     """Train a recipe on recorded play."""
     recipe, rest = _recipe("train", arguments, taught=False)
-    config = find_experiment(recipe, {**RECIPES, **TOKENIZERS})
-    if isinstance(config, TokenizerRunConfig):
-        train_tokenizer(config, rest)
+    config = find_experiment(recipe, {**RECIPES, **PART_RECIPES})
+    if not isinstance(config, RunConfig):
+        train_part(config, rest)
         return
     default = Train(find_recipe(recipe))
     run_training(tyro.cli(Train, args=rest, default=default, prog=f"hallucade train {recipe}", config=MARKERS))
@@ -137,7 +136,7 @@ def _recipe(command: str, arguments: Sequence[str], taught: bool) -> tuple[str, 
     for name, recipe in RECIPES.items():
         if (recipe().method is not None) == taught:
             say(f"  {name:24} {str(recipe.__doc__).splitlines()[0]}")
-    for name, tokenizer in () if taught else TOKENIZERS.items():
-        say(f"  {name:24} {str(tokenizer.__doc__).splitlines()[0]}")
+    for name, part in () if taught else PART_RECIPES.items():
+        say(f"  {name:24} {str(part.__doc__).splitlines()[0]}")
     say(f"options of a recipe: hallucade {command} RECIPE --help")
     sys.exit(0 if list(arguments[:1]) in (["-h"], ["--help"]) else 2)

@@ -1,9 +1,7 @@
 """The training of a tokenizer on recorded play, and the folder that world models then take it from."""
 
-import json
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 import torch
@@ -11,24 +9,20 @@ from jaxtyping import UInt8
 from PIL import Image
 from torch import Tensor
 
-from hallucade.config import TYPE_KEY
 from hallucade.data.mixture import Mixture
 from hallucade.data.store import EpisodeStore
 from hallucade.evaluation.metrics.lpips import Lpips
 from hallucade.methods.tokenizer_training import Distance, ReconstructionConfig, TokenizerTraining
+from hallucade.recipes.part_run import is_run_of, train_part
 from hallucade.recipes.prompts import validation_episodes
-from hallucade.recipes.run_config import Experiment, Source
+from hallucade.recipes.run_config import Experiment
 from hallucade.recipes.samples import SAMPLES
-from hallucade.recipes.train import make_clips, refuse_differences
 from hallucade.tokenizers.learned import LearnedTokenizer, LearnedTokenizerConfig
 from hallucade.tokenizers.learned_folder import ABOUT, write_tokenizer
 from hallucade.tokenizers.pretrained import KEPT
-from hallucade.training.checkpoint import CheckpointFolder
-from hallucade.training.run_folder import CHECKPOINTS
 from hallucade.training.trainer import Callback, Trainer, TrainingResult
 
 SHOWN = 8  # pictures of a sample
-CONFIG_FILE = "config.json"  # of a run
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,11 +46,7 @@ def is_tokenizer_run(folder: Path) -> bool:
     """Return whether a folder is a tokenizer's: its run, or what a run keeps of it."""
     if (folder / ABOUT).is_file():
         return True
-    try:
-        config: object = json.loads((folder / CONFIG_FILE).read_bytes())
-    except (OSError, ValueError):
-        return False
-    return isinstance(config, dict) and cast("dict[str, object]", config).get(TYPE_KEY) == TokenizerRunConfig.__name__
+    return is_run_of(TokenizerRunConfig, folder)
 
 
 def train_tokenizer(
@@ -82,34 +72,18 @@ def train_tokenizer(
         CheckpointError: a checkpoint cannot be written or read.
         TrainingDivergedError: losses stayed non-finite.
     """
-    config = replace(config, source=Source.of(store))
-    clips = make_clips(config, store)
-    if resume:
-        checkpoints = CheckpointFolder(run_folder / CHECKPOINTS)
-        if checkpoints.steps():
-            refuse_differences(run_folder, checkpoints.load(weights_only=True).config, config.to_json())
-    torch.manual_seed(config.trainer.seed)  # of the fresh weights
-    tokenizer = config.tokenizer.build()
-    tokenizer.latent_shape(*store.frame_size)
-    method = TokenizerTraining(tokenizer, config.reconstruction, _lpips(config.reconstruction, store.frame_size))
-    pictures = _held_out_pictures(store, SHOWN)
-    callbacks: list[Callback] = [
-        SamplePictures(tokenizer, pictures, run_folder / SAMPLES, config.sample_every),
-        KeepTrained(config, tokenizer, pictures[0], run_folder),
-    ]
-    trainer = Trainer(
-        config.trainer,
-        method,
-        clips,
-        run_folder,
-        run_config=config.to_json(),
-        callbacks=callbacks,
-        fingerprint=store.fingerprint,
-        progress=progress,
-    )
-    result = trainer.train(resume)
-    callbacks[1](result.step, trainer)  # also where it was interrupted
-    return result
+
+    def prepare(config: TokenizerRunConfig) -> tuple[TokenizerTraining, list[Callback]]:
+        tokenizer = config.tokenizer.build()
+        tokenizer.latent_shape(*store.frame_size)
+        method = TokenizerTraining(tokenizer, config.reconstruction, _lpips(config.reconstruction, store.frame_size))
+        pictures = _held_out_pictures(store, SHOWN)
+        return method, [
+            SamplePictures(tokenizer, pictures, run_folder / SAMPLES, config.sample_every),
+            KeepTrained(config, tokenizer, pictures[0], run_folder),
+        ]
+
+    return train_part(config, store, run_folder, prepare, resume=resume, progress=progress)
 
 
 class SamplePictures:
