@@ -17,10 +17,10 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Rotation:
-    """Cosines and sines of every token's angles."""
+    """Cosines and sines of every token's angles; with leading axes where groups of tokens stand elsewhere."""
 
-    cos: Float[Tensor, "tokens pairs"]
-    sin: Float[Tensor, "tokens pairs"]
+    cos: Float[Tensor, "*groups tokens pairs"]
+    sin: Float[Tensor, "*groups tokens pairs"]
 
     def __call__(self, x: Float[Tensor, "*lead tokens d"]) -> Float[Tensor, "*lead tokens d"]:
         """Rotate `x`, d = 2 * pairs, in float32 at least; a rotation of one token applies to all."""
