@@ -69,6 +69,16 @@ class LearnedTokenizer(PictureTokenizer):
         self._check_codes(latents)
         return self.decoder(self.bottleneck.features(latents).to(self._dtype)).float()
 
+    def codebook(self) -> Float[Tensor, "codes d"]:
+        """Return what the decoder reads for each code, for tokenizers of one code a cell."""
+        assert self.codes is not None
+        codes = torch.arange(self.codes, device=next(self.decoder.parameters()).device)
+        return self.bottleneck.features(codes[None, :, None])[0, :, :, 0].T
+
+    def decode_vectors(self, vectors: Float[Tensor, "n d h w"]) -> Float[Tensor, "n 3 h w"]:
+        """Decode vectors of codes, or what lies between them, with gradients: for training."""
+        return self.decoder(vectors.to(self._dtype)).float()
+
     def in_precision(self, dtype: torch.dtype) -> "LearnedTokenizer":
         """Compute in another precision from now on; the bottleneck stays in float32."""
         self.encoder.to(dtype)
