@@ -67,18 +67,20 @@ class Balance(Config):
         return {name: share / sum(left.values()) for name, share in left.items()}
 
 
-def group_labels(windows: Windows, store: int, lead: int) -> UInt8[np.ndarray, "windows"]:
+def group_labels(windows: Windows, store: int, lead: int, stride: int = 1) -> UInt8[np.ndarray, "windows"]:
     """Return the group (its place in `GROUPS`) of every window of one of the stores.
 
-    Reads the actions only, an episode at a time: a byte a window stays in memory.
+    Reads the actions only, an episode at a time: a byte a window stays in memory. Of windows that show one frame in
+    `stride`, `lead` are shown ones.
 
     Raises:
         ValueError: windows are all lead.
         DamageError: an action is not what was recorded.
     """
-    if lead >= windows.frames:
+    frames = (windows.frames - 1) // stride + 1
+    if lead >= frames:
         raise ValueError(
-            f"the balance judges actions that lead to frames from {lead} on, and windows have {windows.frames} frames; "
+            f"the balance judges actions that lead to frames from {lead} on, and windows have {frames} frames; "
             "lower lead or use longer windows"
         )
     ids = windows.ranges[store]
@@ -86,7 +88,7 @@ def group_labels(windows: Windows, store: int, lead: int) -> UInt8[np.ndarray, "
     uses = ControlUses(windows.stores[store].actions)
     for numbers, rows in windows.columns(store, "actions"):
         place = slice(numbers.start - ids.start, numbers.stop - ids.start)
-        labels[place] = uses.groups(rows, len(numbers), max(lead - 1, 0), windows.frames - 1)
+        labels[place] = uses.groups(rows, len(numbers), max(lead - 1, 0) * stride, windows.frames - 1)
     return labels
 
 

@@ -14,10 +14,12 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 import torch
 from jaxtyping import Float32, Int64, Shaped
+from torch import Tensor
 
 from hallucade.actions import ActionSpace
 from hallucade.data.balance import GROUPS, Balance, group_labels, group_members, group_sizes
 from hallucade.data.focus import Focus, focused_windows
+from hallucade.data.framing import AS_RECORDED, Framing
 from hallucade.data.lanes import Lane, Lanes, Population, fraction
 from hallucade.data.latent_cache import LatentCache
 from hallucade.data.mixture import Blend, Mixture
@@ -42,6 +44,8 @@ class Clip:
     skipped: int = 0  # windows that stand in for damaged ones
     latents: Latents | None = None  # what the tokenizer makes of the frames, from a `LatentCache`
     part: int = 0  # which microbatch of its batch, for methods that go on with one from step to step
+    pace: float = 1.0  # frames of the game that is learned from one of these to the next
+    episodes: Int64[Tensor, "b"] | None = None  # that the windows are from, by numbers of the source's own
 
     def split(self, parts: int) -> "tuple[Clip, ...]":
         """Cut the batch into equal microbatches, each with a seed of its own.
@@ -53,10 +57,11 @@ class Clip:
         if parts < 1 or batch % parts:
             raise ValueError(f"a batch of {batch} windows cannot be cut into {parts} equal parts; choose a divisor")
         latents = [None] * parts if self.latents is None else self.latents.chunk(parts)
-        pieces = zip(self.frames.chunk(parts), self.actions.chunk(parts), latents, strict=True)
+        episodes = [None] * parts if self.episodes is None else self.episodes.chunk(parts)
+        pieces = zip(self.frames.chunk(parts), self.actions.chunk(parts), latents, episodes, strict=True)
         return tuple(
-            Clip(frames, actions, _seed(self.seed, part), latents=latents, part=part)
-            for part, (frames, actions, latents) in enumerate(pieces)
+            Clip(frames, actions, _seed(self.seed, part), latents=latents, part=part, pace=self.pace, episodes=episodes)
+            for part, (frames, actions, latents, episodes) in enumerate(pieces)
         )
 
 
@@ -83,10 +88,13 @@ class ClipWindows:
         balance: how much to see of each kind of action.
         damage: whether a window that touches damaged bytes is an error, or another one of its kind stands in for it.
         latents: one cache a store; clips then hold its latents and no pixels. The windows are the same.
+        framing: what a window shows of the frames that it reaches over. Focus and balance count shown frames and judge
+            all recorded ones.
+        pace: of the clips.
 
     Raises:
-        ValueError: no episode of the split is long enough, the focus or the balance finds no window, or a cache is of
-            another store.
+        ValueError: no episode of the split is long enough, the focus or the balance finds no window, a cache is of
+            another store, or latents would have to be resized.
         DamageError: a state or an action that tells which windows to see is damaged.
     """
 
@@ -103,14 +111,18 @@ class ClipWindows:
         balance: Balance | None = None,
         damage: DamagePolicy = "raise",
         latents: Sequence[LatentCache] = (),
+        framing: Framing = AS_RECORDED,
+        pace: float = 1.0,
     ) -> None:
         if frames < 2 or batch < 1:
             raise ValueError(f"windows of {frames} frames in batches of {batch}; use at least 2 frames and 1 window")
-        self.store, self.actions = store, actions
+        if latents and framing.size is not None:
+            raise ValueError(_no_pixels(framing.size, store.frame_size))
+        self.store, self.actions, self.framing, self.pace = store, actions, framing, pace
         self.frames, self.batch, self.seed, self.split = frames, batch, seed, split
         self.focus, self.balance, self.damage, self.latents = focus, balance, damage, tuple(latents)
         mixture = store if isinstance(store, Mixture) else Mixture([store], [1])
-        self.windows = Windows(mixture.stores, frames, split, damage, self.latents)
+        self.windows = Windows(mixture.stores, framing.span(frames), split, damage, self.latents)
         lanes = [lane for number, blend in enumerate(mixture.blends) for lane in self._lanes_of(blend, number)]
         self._lanes = Lanes(lanes, batch)
 
@@ -123,6 +135,8 @@ class ClipWindows:
         shape = [self.store.fingerprint, self.frames, self.batch, self.seed, self.split]
         choices = [None if choice is None else choice.to_json() for choice in (self.focus, self.balance)]
         choices += [cache.fingerprint for cache in self.latents]
+        if self.framing != AS_RECORDED:
+            choices.append([self.framing.size, self.framing.stride])
         return hashlib.sha256(json.dumps([*shape, *choices]).encode()).hexdigest()[:16]
 
     def ids_at(self, step: int) -> Int64[np.ndarray, "b"]:
@@ -139,18 +153,23 @@ class ClipWindows:
         if self.batch % world:
             raise ValueError(f"a batch of {self.batch} windows cannot be shared by {world} ranks; choose a multiple")
         share = self.batch // world
-        found, rows, skipped = self._gather(self.ids_at(step)[rank * share : (rank + 1) * share], step, rank * share)
+        ids = self.ids_at(step)[rank * share : (rank + 1) * share]
+        read, pressed, skipped = self._gather(ids, step, rank * share)
+        found, rows = self.framing.pictures(read), self.framing.rows(pressed, self.store.actions)
+        episodes = torch.from_numpy(self.windows.episodes_of(ids))
         features, seed = self.actions.encode(torch.from_numpy(rows)), _seed(self.seed, step, rank)
         if not self.latents:
-            return Clip(torch.from_numpy(found), features, seed, skipped)
+            frames = torch.from_numpy(np.ascontiguousarray(found))
+            return Clip(frames, features, seed, skipped, pace=self.pace, episodes=episodes)
         unseen = torch.empty((*found.shape[:2], 0, 0, 3), dtype=torch.uint8)
         latents = found.astype(np.int64 if found.dtype.kind == "u" else np.float32)  # codes, or channels
-        return Clip(unseen, features, seed, skipped, torch.from_numpy(latents))
+        latents = torch.from_numpy(latents)
+        return Clip(unseen, features, seed, skipped, latents, pace=self.pace, episodes=episodes)
 
     def _gather(
         self, ids: Int64[np.ndarray, "b"], step: int, first: int
     ) -> tuple[Shaped[np.ndarray, "b t ..."], Float32[np.ndarray, "b n c"], int]:
-        """Read the slots of a batch from `first` on; say how many windows stand in for damaged ones.
+        """Read the slots of a batch from `first` on; say how many windows stand in for damaged ones, now among `ids`.
 
         What stands in depends on the seed, the step, the slot and what is damaged, and on nothing else.
         """
@@ -172,8 +191,8 @@ class ClipWindows:
         seed = self.seed if number == 0 else _seed(self.seed, number)
         left = blend.share
         if self.focus is not None and self.focus.share > 0:
-            share, focus = fraction(self.focus.share), self.focus
-            sought = [(focused_windows(self.windows, i, focus), repeat) for i, repeat in blend.sources]
+            share, focus, stride = fraction(self.focus.share), self.focus, self.framing.stride
+            sought = [(focused_windows(self.windows, i, focus, stride), repeat) for i, repeat in blend.sources]
             yield Lane(left * share, Population(sought), seed + 1)
             left *= 1 - share
         if self.balance is not None and self.balance.share > 0:
@@ -183,13 +202,21 @@ class ClipWindows:
         yield Lane(left, Population([(self.windows.ranges[i], repeat) for i, repeat in blend.sources]), seed)
 
     def _balanced(self, balance: Balance, blend: Blend, share: Fraction, seed: int) -> Iterator[Lane]:
-        labels = [group_labels(self.windows, i, balance.lead) for i, _ in blend.sources]
+        labels = [group_labels(self.windows, i, balance.lead, self.framing.stride) for i, _ in blend.sources]
         for group, part in balance.shares_of(group_sizes(*labels)).items():
             members = [
                 (group_members(found, group, self.windows.ranges[i].start), repeat)
                 for found, (i, repeat) in zip(labels, blend.sources, strict=True)
             ]
             yield Lane(share * part, Population(members), seed + GROUPS.index(group))
+
+
+def _no_pixels(size: tuple[int, int], recorded: tuple[int, int]) -> str:
+    (h, w), (rh, rw) = size, recorded
+    return (
+        f"size is {h}x{w}, and a cache holds latents of one size, here of frames of {rh}x{rw}; train on frames (leave "
+        f"out --latents), or give {h}x{w} a run on a store and a cache of its own, and start from it by init_from"
+    )
 
 
 def _seed(*counters: int) -> int:

@@ -39,25 +39,29 @@ class Focus(Config):
         return max(self.lead - self.aftermath, 0)
 
 
-def focused_windows(windows: Windows, store: int, focus: Focus) -> Int64[np.ndarray, "windows"]:
+def focused_windows(windows: Windows, store: int, focus: Focus, stride: int = 1) -> Int64[np.ndarray, "windows"]:
     """Return the numbers of the windows of one of the stores that `focus` asks for.
+
+    Of windows that show one frame in `stride`, the focus counts shown ones.
 
     Raises:
         ValueError: the store has no such state variable, or no such window.
         DamageError: a state is not what was recorded.
     """
-    if focus.first >= windows.frames:
+    frames = (windows.frames - 1) // stride + 1
+    if focus.first >= frames:
         raise ValueError(
-            f"the focus counts changes from frame {focus.first} of a window on, and windows have {windows.frames} "
+            f"the focus counts changes from frame {focus.first} of a window on, and windows have {frames} "
             "frames; lower lead or use longer windows"
         )
+    start = (focus.first - 1) * stride + 1 if focus.first else 0
     source = windows.stores[store]
     _check_known(source, (*focus.changes, *focus.avoids))
     sought = [source.state_names.index(name) for name in focus.changes]
     avoided = [source.state_names.index(name) for name in focus.avoids]
     found: list[np.ndarray] = []
     for numbers, state in windows.columns(store, "state"):
-        seen = within(_changed(state[:, sought]), len(numbers), focus.first, windows.frames)
+        seen = within(_changed(state[:, sought]), len(numbers), start, windows.frames)
         spoiled = within(_changed(state[:, avoided]), len(numbers), 1, windows.frames)
         found.append(numbers.start + np.flatnonzero(seen & ~spoiled))
     ids = np.concatenate(found) if found else np.empty(0, np.int64)

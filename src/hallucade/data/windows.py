@@ -59,6 +59,10 @@ class Windows:
     def __len__(self) -> int:
         return int(self._ends[-1])
 
+    def episodes_of(self, ids: Int64[np.ndarray, "b"]) -> Int64[np.ndarray, "b"]:
+        """Return the number of each window's episode, counted over all stores."""
+        return np.searchsorted(self._ends, ids, side="right")
+
     def columns(self, store: int, name: str) -> Iterator[tuple[range, np.ndarray]]:
         """Yield the windows of each episode of one of the stores, and all the episode's rows of a column.
 
@@ -84,7 +88,7 @@ class Windows:
         column = self._caches[0].column if self._caches else self.stores[0].manifest.column("frames")
         frames = np.empty((len(ids), self.frames, *column.shape), column.dtype)
         rows = np.empty((len(ids), self.frames - 1, self.stores[0].actions.size), np.float32)
-        episodes = np.searchsorted(self._ends, ids, side="right")
+        episodes = self.episodes_of(ids)
         starts, places = ids - self._starts[episodes], self._places[episodes]
         numbers: list[int] = np.unique(places[:, 0]).tolist()
         for number in numbers:
