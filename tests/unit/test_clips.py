@@ -57,6 +57,23 @@ def test_actions_are_those_between_the_frames(store: EpisodeStore) -> None:
         np.testing.assert_allclose(actions, ACTIONS.encode(episode.actions[start : start + 3]))
 
 
+def test_a_clip_knows_which_of_its_windows_are_of_one_episode(store: EpisodeStore) -> None:
+    clip = ClipWindows(store, ACTIONS, frames=4, batch=14).batch_at(3)
+    assert clip.episodes is not None
+    owners = [
+        next(
+            i
+            for i in TRAIN
+            if any((random_episode(LENGTHS[i], i).frames[s : s + 4] == window).all() for s in range(LENGTHS[i] - 2))
+        )
+        for window in clip.frames.numpy()
+    ]
+    same = np.array(owners)[:, None] == np.array(owners)
+    assert same.sum() > 14
+    assert torch.equal(clip.episodes[:, None] == clip.episodes, torch.from_numpy(same))
+    assert torch.equal(torch.cat([part.episodes for part in clip.split(2)]), clip.episodes)
+
+
 def test_epochs_are_in_different_orders_that_the_seed_names(store: EpisodeStore) -> None:
     def order(seed: int, epoch: int) -> list[int]:
         windows = ClipWindows(store, ACTIONS, frames=2, batch=23, seed=seed)
