@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from hallucade.models.base import LatentClip
+from hallucade.models.conv_gru import TokenConvGRU, TokenConvGRUConfig
 from hallucade.models.token_transformer import TokenTransformer, TokenTransformerConfig
 from hallucade.nn.action_injection import AdaLNInjectionConfig, CrossAttentionInjectionConfig
 from hallucade.objectives.masked_tokens import MaskedTokensConfig
@@ -24,6 +25,8 @@ MODELS = {
     "patches": replace(BASE, patch=2),
     "adaln": replace(BASE, injection=AdaLNInjectionConfig()),
     "cross": replace(BASE, injection=CrossAttentionInjectionConfig()),
+    "recurrent": TokenConvGRUConfig(width=10, layers=2, code_width=6, fill=2),
+    "recurrent, alone": TokenConvGRUConfig(width=10, layers=1, code_width=6, fill=1, kernel=1),
 }
 
 
@@ -35,7 +38,8 @@ def config(request):
 @pytest.fixture
 def model(config):
     torch.manual_seed(0)
-    model = TokenTransformer(config, CODES, ACTIONS, (H, W)).eval()
+    kind = TokenConvGRU if isinstance(config, TokenConvGRUConfig) else TokenTransformer
+    model = kind(config, CODES, ACTIONS, (H, W)).eval()
     with torch.no_grad():
         for weight in model.parameters():  # some begin at zero, and hide what lies behind them
             weight.add_(0.05 * torch.randn_like(weight))
@@ -127,7 +131,7 @@ def test_dropped_actions_are_those_of_no_action(model):
 
 def test_every_weight_learns_from_hidden_cells(model):
     model.train()
-    loss = MaskedTokensConfig(action_dropout=0.5).build()(model, clip(), torch.Generator().manual_seed(0))["tokens"]
+    loss = MaskedTokensConfig(action_dropout=0.5).build()(model, clip(), torch.Generator().manual_seed(0))["cross_entropy"]
     loss.backward()
     without = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
     one_key = "blocks.0.injection.attention.q."  # of a frame's only action: there is nothing to choose

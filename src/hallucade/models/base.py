@@ -294,3 +294,21 @@ class WorldModelConfig(Config):
         Raises:
             ValueError: names the length and the remedy.
         """
+
+
+def codes_of(tokenizer: Tokenizer, frame_size: tuple[int, int], model: str) -> tuple[int, tuple[int, ...]]:
+    """Return how many codes a tokenizer has, and rows and columns of a frame's, for the model of that name.
+
+    Raises:
+        ValueError: it makes float channels, or several codes a cell.
+    """
+    shape = tokenizer.latent_shape(*frame_size)
+    if tokenizer.codes is None:
+        floats = "x".join(map(str, shape))
+        raise ValueError(
+            f"a {model} dreams codes, and the tokenizer makes floats of {floats}; train one of codes "
+            "(hallucade train tokenizer_fsq) and name it: --tokenizer RUN, or --latents CACHE"
+        )
+    if len(shape) != 2:
+        raise ValueError(f"latents are {'x'.join(map(str, shape))}; a {model} dreams one code a cell")
+    return tokenizer.codes, shape

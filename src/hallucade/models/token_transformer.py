@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from hallucade.actions import ActionSpace
 from hallucade.models.acted_transformer import ActedTransformer, ActedTransformerConfig, TransformerMemory
-from hallucade.models.base import LatentClip, TokenModel, WorldModel, first_forced
+from hallucade.models.base import LatentClip, TokenModel, WorldModel, codes_of, first_forced
 from hallucade.models.frame_transformer import FrameCues
 from hallucade.nn.action_window import windows
 from hallucade.nn.level_embedding import LevelEmbeddingConfig
@@ -46,16 +46,8 @@ class TokenTransformerConfig(ActedTransformerConfig):
         Raises:
             ValueError: it makes float channels, or several codes a cell.
         """
-        shape = tokenizer.latent_shape(*frame_size)
-        if tokenizer.codes is None:
-            floats = "x".join(map(str, shape))
-            raise ValueError(
-                f"a TokenTransformer dreams codes, and the tokenizer makes floats of {floats}; train one of codes "
-                "(hallucade train tokenizer_fsq) and name it: --tokenizer RUN, or --latents CACHE"
-            )
-        if len(shape) != 2:
-            raise ValueError(f"latents are {'x'.join(map(str, shape))}; a TokenTransformer dreams one code a cell")
-        return TokenTransformer(self, tokenizer.codes, actions.features, shape, axes=len(actions.axes))
+        codes, shape = codes_of(tokenizer, frame_size, "TokenTransformer")
+        return TokenTransformer(self, codes, actions.features, shape, axes=len(actions.axes))
 
 
 class TokenTransformer(ActedTransformer, TokenModel[TransformerMemory]):
