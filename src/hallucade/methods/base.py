@@ -45,6 +45,10 @@ class Method(nn.Module, ABC):
         """Return how many frames the last step trained on; its batch was this one. Logs tell speed by it."""
         return batch.frames.shape[0] * batch.frames.shape[1]
 
+    def hardest_step(self, step: int) -> int:
+        """Return the first step from `step` on at which clips of that step's size need as much memory as ever."""
+        return step
+
     def check_clips(self, stages: Sequence[tuple[int, int]]) -> None:
         """Refuse clips that are too short for what the method draws from them.
 

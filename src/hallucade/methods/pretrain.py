@@ -9,7 +9,7 @@ from torch import nn
 from hallucade.data.clips import Clip
 from hallucade.methods.base import Method, latent_clip
 from hallucade.models.base import WorldModel
-from hallucade.objectives.base import Objective
+from hallucade.objectives.base import Measured, Objective, Scheduled
 from hallucade.shapes import Scalar
 from hallucade.tokenizers.base import Tokenizer
 
@@ -23,11 +23,17 @@ class Pretrain(Method):
         self.model = model
         self.objective = objective
 
+    def hardest_step(self, step: int) -> int:
+        return max(step, self.objective.hardest_step) if isinstance(self.objective, Scheduled) else step
+
     def roles(self) -> dict[str, nn.Module]:
         return {"model": self.model}
 
     def losses(self, batch: Clip, step: int) -> Iterator[tuple[str, Scalar]]:
         clip = latent_clip(self.tokenizer, batch)
-        parts = self.objective(self.model, clip, torch.Generator().manual_seed(batch.seed))
+        objective = self.objective.at(step) if isinstance(self.objective, Scheduled) else self.objective
+        parts = objective(self.model, clip, torch.Generator().manual_seed(batch.seed))
         self.metrics = {name: loss.detach() for name, loss in parts.items()}
+        if isinstance(self.objective, Measured):
+            self.metrics |= self.objective.metrics
         yield "model", torch.stack(list(parts.values())).sum()

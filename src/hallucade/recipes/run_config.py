@@ -88,8 +88,8 @@ class RunConfig(Experiment):
     """The training of a world model, and how to sample from the result.
 
     Raises:
-        ValueError: the stages' clips are too short for model or method, or it is not one of objective and method that
-            says how to train.
+        ValueError: the stages' clips are too short for model, objective or method, or it is not one of objective and
+            method that says how to train.
     """
 
     tokenizer: TokenizerConfig = field(default_factory=PixelTokenizerConfig)
@@ -109,5 +109,7 @@ class RunConfig(Experiment):
         super().__post_init__()
         if self.stages:
             self.model.check_clips(max(stage.frames for stage in self.stages))
+            if self.objective is not None:
+                self.objective.check_clips(max(stage.frames for stage in self.stages))
             if self.method is not None:
                 self.method.check_clips(min(stage.frames for stage in self.stages))

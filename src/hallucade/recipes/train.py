@@ -168,7 +168,7 @@ class KeepPrompts:
 
 
 def trained_for(config: AnyExperiment, steps: int) -> AnyExperiment:
-    """Return the run made longer or shorter: its stages and the phases of its method keep their shares.
+    """Return the run made longer or shorter: its stages, and the phases of method or objective, keep their shares.
 
     A dream is sampled at the end at least.
 
@@ -185,6 +185,8 @@ def trained_for(config: AnyExperiment, steps: int) -> AnyExperiment:
     changed = replace(config, stages=stages, trainer=trainer, sample_every=min(config.sample_every, steps))
     if isinstance(changed, RunConfig) and changed.method is not None:
         return replace(changed, method=changed.method.lasting(steps, planned=ends[-1]))
+    if isinstance(changed, RunConfig) and changed.objective is not None:
+        return replace(changed, objective=changed.objective.lasting(steps, planned=ends[-1]))
     return changed
 
 

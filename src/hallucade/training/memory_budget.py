@@ -138,6 +138,7 @@ def _run_steps(
 ) -> int:
     """Run the last microbatch of steps until every role was updated; return the peak, in bytes."""
     waiting, peak = set(learner.optimizers), 0
+    first = learner.method.hardest_step(first)
     for step in range(first, first + STEPS):
         if not waiting:
             return peak

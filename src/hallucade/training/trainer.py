@@ -194,18 +194,19 @@ class Trainer:
         return "finished"
 
     def _first_step(self) -> None:
-        """Update on the largest batch; where compilation was our choice and fails, go on without it."""
+        """Update on the largest batch at its hardest; where compilation was our choice and fails, go on without it."""
         largest = cast("Callable[[], int]", getattr(self.clips, "preflight_step", lambda: 0))()
         batch = self.clips.batch_at(largest, self.fabric.global_rank, self.fabric.world_size)
+        step = self.method.hardest_step(largest)
         try:
-            self._update(batch, largest, self.schedule(0))
+            self._update(batch, step, self.schedule(0))
         except Exception as error:
             if self.config.compile != "auto" or not self._compiles() or is_out_of_memory(error):
                 raise
             warnings.warn(f"compilation failed ({type(error).__name__}); training without it", stacklevel=2)
             for role in self.method.roles().values():
                 role._compiled_call_impl = None  # pyright: ignore[reportPrivateUsage]
-            self._update(batch, largest, self.schedule(0))
+            self._update(batch, step, self.schedule(0))
 
     def _read_from(self, index: int) -> Generator[Clip]:
         rank, world = self.fabric.global_rank, self.fabric.world_size
