@@ -8,6 +8,8 @@ from samples.codes import Memoryless
 
 from hallucade.models.base import LatentClip
 from hallucade.objectives.masked_tokens import MaskedTokensConfig, corrupted, hidden_cells
+from hallucade.objectives.token_losses.cross_entropy import CrossEntropyLossConfig
+from hallucade.objectives.token_losses.weighted import TokenLossesConfig
 
 CODES, B, T, H, W = 7, 3, 5, 2, 4
 
@@ -34,8 +36,13 @@ def clip(times=1):
     return LatentClip(tokens.repeat(1, 1, times, times), torch.rand(B, T - 1, 2))
 
 
+def grading(label_smoothing=0.05, **choices):
+    losses = TokenLossesConfig(cross_entropy=CrossEntropyLossConfig(label_smoothing=label_smoothing))
+    return MaskedTokensConfig(losses=losses, **choices).build()
+
+
 def loss(model, clip, seed=0, **choices):
-    return MaskedTokensConfig(**choices).build()(model, clip, torch.Generator().manual_seed(seed))["tokens"]
+    return grading(**choices)(model, clip, torch.Generator().manual_seed(seed))["cross_entropy"]
 
 
 def test_the_loss_is_a_mean_in_nats():
@@ -52,13 +59,13 @@ def test_r15_the_loss_does_not_grow_with_the_picture():
 def test_only_hidden_cells_are_graded():
     truth = clip().latents
     model = Flat(truth)
-    config = MaskedTokensConfig(label_smoothing=0.0, corruption=0.0).build()
+    config = grading(label_smoothing=0.0, corruption=0.0)
     config(model, clip(), torch.Generator().manual_seed(3))
     hidden = model.asked == CODES
     assert torch.equal(model.asked[~hidden], truth[:, -model.asked.shape[1] :][~hidden])
     wrong = truth.clone()
     wrong[:, -model.asked.shape[1] :][~hidden] += 1  # the model is sure of the wrong code where nothing is asked
-    value = config(Flat(wrong % CODES), clip(), torch.Generator().manual_seed(3))["tokens"]
+    value = config(Flat(wrong % CODES), clip(), torch.Generator().manual_seed(3))["cross_entropy"]
     assert float(value) == pytest.approx(0, abs=1e-5)
 
 
@@ -102,7 +109,7 @@ def test_cells_that_change_can_weigh_more():
     assert weighed > 2 * plain
 
 
-@pytest.mark.parametrize("field", ["all_share", "label_smoothing", "corruption", "action_dropout"])
+@pytest.mark.parametrize("field", ["all_share", "corruption", "action_dropout"])
 def test_shares_lie_between_0_and_1(field):
     with pytest.raises(ValueError, match=f"{field} is 1.5; it lies between 0 and 1"):
         MaskedTokensConfig(**{field: 1.5})

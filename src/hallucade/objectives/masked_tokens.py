@@ -5,18 +5,20 @@ arXiv:2202.04200; corrupted context as Valevski et al. 2024, arXiv:2408.14837, w
 """
 
 import math
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-import torch.nn.functional as F
-from jaxtyping import Bool, Int64
-from torch import Tensor
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor, nn
 
 from hallucade.models.base import LatentClip, TokenModel, forced_latents
-from hallucade.objectives.base import ObjectiveConfig
+from hallucade.objectives.base import ObjectiveConfig, Setting
 from hallucade.objectives.teacher_forcing import dropped_blocks
-from hallucade.shapes import Scalar
+from hallucade.objectives.token_losses.base import TokenContext
+from hallucade.objectives.token_losses.weighted import TokenLosses, TokenLossesConfig
+from hallucade.shapes import Action, Scalar
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,44 +30,72 @@ class MaskedTokensConfig(ObjectiveConfig):
     """
 
     all_share: float = 0.1  # share of frames that are hidden whole, as at the start of a draw; of others a cosine's
-    label_smoothing: float = 0.05  # share of the answer that is spread over all codes
     corruption: float = 0.1  # of each clip's past, the share of codes that are replaced by any: up to this
     moving_weight: float = 0.0  # additional weight on cells whose code differs from the frame before
     action_dropout: float = 0.0  # share of blocks that are told of no action, for guidance
+    losses: TokenLossesConfig = field(default_factory=TokenLossesConfig)  # of hidden cells
 
     def __post_init__(self) -> None:
-        for name in ("all_share", "label_smoothing", "corruption", "action_dropout"):
+        for name in ("all_share", "corruption", "action_dropout"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it lies between 0 and 1")
         if self.moving_weight < 0:
             raise ValueError(f"moving_weight is {self.moving_weight}; use 0 for none, or more")
 
     def build(self) -> "MaskedTokens":
-        return MaskedTokens(self)
+        return MaskedTokens(self, self.losses.build())
+
+    def build_for(self, setting: Setting) -> "MaskedTokens":
+        return MaskedTokens(self, self.losses.build(setting))
+
+    def remarks(self) -> tuple[str, ...]:
+        return self.losses.remarks()
 
 
 class MaskedTokens:
-    """``(model, clip, generator) -> {"tokens": loss}``: cross-entropy in nats, the mean over hidden cells."""
+    """``(model, clip, generator) -> {name: loss}``, each a mean over hidden cells; cross-entropy in nats."""
 
-    def __init__(self, config: MaskedTokensConfig) -> None:
-        self.config = config
+    hardest_step = 0  # all losses count there
+
+    def __init__(self, config: MaskedTokensConfig, losses: TokenLosses, step: int = 0) -> None:
+        self.config, self.losses, self.step = config, losses, step
+
+    def at(self, step: int) -> "MaskedTokens":
+        """Return what grades a model at this step: with the losses that count there."""
+        return MaskedTokens(self.config, self.losses, step)
+
+    def networks(self) -> dict[str, nn.Module]:
+        """Return the networks that losses bring along."""
+        return self.losses.networks()
+
+    def network_losses(self, clip: LatentClip, generator: torch.Generator) -> Iterator[tuple[str, Scalar]]:
+        """Yield what these networks learn from."""
+        return self.losses.network_losses(clip)
 
     def __call__(self, model: TokenModel[Any], clip: LatentClip, generator: torch.Generator) -> dict[str, Scalar]:
         config, truth = self.config, clip.latents
         graded = forced_latents(model, truth.shape[1])
-        answer = truth[:, -graded:]
+        answer, before = truth[:, -graded:], truth[:, -graded - 1 : -1]
         hidden = hidden_cells(answer, config.all_share, model.block, generator).to(truth.device)
         past = corrupted(truth, model.codes, config.corruption, generator)
         dropped = dropped_blocks(clip, graded, model.block, config.action_dropout, generator)
-        seen = LatentClip(past, clip.actions, clip.seeds)
-        logits = model.forced_logits(seen, answer.masked_fill(hidden, model.mask), dropped)
-        weight = hidden.float()
-        if config.moving_weight > 0:
-            weight = weight * (1 + config.moving_weight * (answer != truth[:, -graded - 1 : -1]))
-        loss = F.cross_entropy(
-            logits.flatten(0, -2), answer.flatten(), reduction="none", label_smoothing=config.label_smoothing
+        asked = answer.masked_fill(hidden, model.mask)
+
+        def under(action: Action) -> Float[Tensor, "b k h w codes"]:
+            actions = torch.cat([clip.actions[:, : -action.shape[1]], action], 1)
+            return model.forced_logits(LatentClip(past, actions, clip.seeds), asked[:, -model.block :], dropped)
+
+        logits = model.forced_logits(LatentClip(past, clip.actions, clip.seeds), asked, dropped)
+        context = TokenContext(
+            step=self.step,
+            cells=hidden * (1 + config.moving_weight * (answer != before)),
+            past=before,
+            block=model.block,
+            actions=clip.leading_to(truth.shape[1] - graded, truth.shape[1]),
+            under=under,
+            generator=generator,
         )
-        return {"tokens": (loss * weight.flatten()).sum() / weight.sum().clamp_min(1)}
+        return self.losses(logits, answer, context)
 
 
 def hidden_cells(

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int64
@@ -77,6 +77,7 @@ class TokenContext:
         return (values * self.cells).sum() / self.cells.sum().clamp_min(1e-6)
 
 
+@runtime_checkable
 class TokenLoss(Protocol):
     """Grades predicted codes; the weight is not its affair."""
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int64
@@ -33,6 +33,7 @@ from hallucade.objectives.token_losses.temporal_consistency import TemporalConsi
 from hallucade.shapes import Scalar
 
 
+@runtime_checkable
 class PictureLoss(Protocol):
     """Grades decoded pictures; the weight is not its affair."""
 
