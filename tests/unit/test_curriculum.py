@@ -32,7 +32,7 @@ def staged(*shapes: tuple[int, int, int]) -> tuple[StagedClips, list[NamedClips]
 
 def test_each_step_comes_from_its_stage_and_the_last_stage_goes_on():
     clips, _ = staged((3, 5, 7), (1, 9, 4), (2, 11, 2))
-    assert [clips.stage_at(step) for step in range(9)] == [0, 0, 0, 1, 2, 2, 2, 2, 2]
+    assert [clips.number_at(step) for step in range(9)] == [0, 0, 0, 1, 2, 2, 2, 2, 2]
     shapes = [tuple(clips.batch_at(step).frames.shape[:2]) for step in range(7)]
     assert shapes == [(7, 5)] * 3 + [(4, 9)] + [(2, 11)] * 3
 
@@ -60,19 +60,26 @@ def test_the_order_of_asking_changes_nothing(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("shapes", "step"),
+    ("shapes", "steps"),
     [
-        ([(5, 9, 64)], 0),
-        ([(3, 9, 64), (4, 16, 32), (5, 30, 8)], 0),  # 576, 512, 240 frames a batch
-        ([(3, 9, 16), (4, 16, 32), (5, 30, 8)], 3),  # 144, 512, 240
-        ([(3, 9, 16), (4, 16, 8), (5, 30, 8)], 7),  # 144, 128, 240
+        ([(5, 9, 64)], (0,)),
+        ([(3, 9, 64), (4, 16, 32), (5, 30, 8)], (0, 3, 7)),  # 576, 512, 240 frames a batch, and longer clips
+        ([(3, 9, 16), (4, 16, 32), (5, 30, 8)], (3, 7)),  # 144, 512, 240
+        ([(3, 9, 16), (4, 16, 32), (5, 16, 32)], (3,)),  # of equals, the first
     ],
 )
-def test_the_preflight_step_lies_in_the_stage_with_most_frames_a_batch(shapes, step):
+def test_r05_the_stages_that_may_be_largest_are_tried_the_one_with_most_frames_first(shapes, steps):
     clips, _ = staged(*shapes)
-    assert clips.preflight_step() == step
-    frames = clips.batch_at(step).frames
+    assert clips.largest_steps() == steps
+    frames = clips.batch_at(steps[0]).frames
     assert len(frames) * frames.shape[1] == max(count * batch for _, count, batch in shapes)
+
+
+def test_r05_larger_pictures_may_need_most_memory():
+    shapes = [((6, 10), 9), (None, 2), ((3, 5), 9)]
+    stages = [Stage(size=size, steps=2, frames=4, batch=batch) for size, batch in shapes]
+    clips = StagedClips(stages, [NamedClips(stage) for stage in stages], size=(12, 20))
+    assert clips.largest_steps() == (0, 2)  # 2,160, 1,920 and 540 pixels; attention has the square of a picture's
 
 
 def test_stages_and_sources_must_match():
@@ -83,7 +90,19 @@ def test_stages_and_sources_must_match():
         StagedClips([], [])
 
 
-@pytest.mark.parametrize(("name", "value"), [("steps", 0), ("frames", 1), ("batch", -3)])
-def test_impossible_stages_are_refused(name, value):
-    with pytest.raises(ValueError, match=f"stage {name} is {value}; use"):
-        Stage(**({"steps": 1, "frames": 2, "batch": 1} | {name: value}))
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"steps": 0}, "stage steps is 0; use 1 or more"),
+        ({"frames": 1}, "stage frames is 1; use 2"),
+        ({"batch": -3}, "stage batch is -3; use 0"),
+        ({"batch": 0}, "batch 0 and tokens 0; give one of them"),
+        ({"tokens": 64}, "batch 1 and tokens 64; give one of them"),
+        ({"lr": 0.0}, "stage lr is 0.0; it must be positive"),
+        ({"fps": -1.0}, "stage fps is -1.0; it must be positive"),
+        ({"size": (0, 8)}, r"size is \(0, 8\); give a height and width of 1 to"),
+    ],
+)
+def test_impossible_stages_are_refused(wrong, message):
+    with pytest.raises(ValueError, match=message):
+        Stage(**({"steps": 1, "frames": 2, "batch": 1} | wrong))

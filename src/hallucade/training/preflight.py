@@ -1,5 +1,6 @@
-"""One full-size step before the first: it shows the peak memory and fails early, and changes nothing."""
+"""Full-size steps before the first: they show the peak memory and fail early, and change nothing."""
 
+import functools
 import resource
 import sys
 from collections.abc import Callable, Mapping
@@ -7,13 +8,31 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
+from hallucade.data.clips import ClipSource
 from hallucade.methods.base import Method, rank_states
 from hallucade.training.checkpoint import tensors_below
+from hallucade.training.curriculum import StagedClips
 from hallucade.training.learner import Learner
 from hallucade.training.memory import keep_freed_memory
 from hallucade.training.sharding import own_part
 
 PROCESS_MEMORY = ("cpu", "mps")  # devices that work in the memory of the process
+
+
+def try_largest(clips: ClipSource, step: Callable[[int], object], learner: Learner, device: torch.device) -> int:
+    """Run the first step of every stage that may need most memory, undo it, and return the peak in bytes.
+
+    Raises:
+        ValueError: memory does not suffice, or the step refuses its clips; names the stage.
+    """
+    staged = clips if isinstance(clips, StagedClips) else None
+    peaks: list[int] = []
+    for number in (0,) if staged is None else staged.largest_steps():
+        try:
+            peaks.append(preflight(functools.partial(step, number), learner, device))
+        except ValueError as error:
+            raise error if staged is None else staged.named(number, error) from error
+    return max(peaks)
 
 
 def preflight(step: Callable[[], object], learner: Learner, device: torch.device) -> int:

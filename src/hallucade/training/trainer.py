@@ -9,7 +9,7 @@ import math
 import shutil
 import time
 import warnings
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol, cast, runtime_checkable
@@ -23,11 +23,12 @@ from hallucade.data.prefetch import prefetch
 from hallucade.methods.base import Method
 from hallucade.training import ranks, sharding
 from hallucade.training.checkpoint import Checkpoint, CheckpointError
+from hallucade.training.curriculum import stage_row, stage_share
 from hallucade.training.interrupts import Interrupts
 from hallucade.training.learner import Learner
 from hallucade.training.loggers import Logger, MetricsFile, ProgressLog, TensorBoardLog
 from hallucade.training.offload import Offloaded, teachers
-from hallucade.training.preflight import is_out_of_memory, preflight
+from hallucade.training.preflight import is_out_of_memory, try_largest
 from hallucade.training.progress import TrainingState
 from hallucade.training.provenance import provenance
 from hallucade.training.run_folder import RunFolder
@@ -83,6 +84,7 @@ class Trainer:
         fabric: Fabric | None = None,
         fingerprint: str | None = None,
         progress: bool = True,
+        entering: Mapping[int, "Callable[[Trainer], None]"] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Move the method to its device and make its optimizers.
@@ -97,6 +99,7 @@ class Trainer:
             fabric: device, precision and ranks; by default what is here, or what torchrun started.
             fingerprint: of the data; goes into every checkpoint.
             progress: whether to show a bar, or lines where there is no terminal.
+            entering: what to do before the step that reads the batch of a number: where a stage begins.
             clock: seconds, for speed and the time limit.
         """
         self.config, self.method, self.clips = config, method, clips
@@ -108,6 +111,7 @@ class Trainer:
         self._run_config, self._callbacks, self._clock = run_config, callbacks, clock
         self._metadata = {**provenance(), "data": fingerprint}
         self._show_progress = progress
+        self._entering = entering or {}
         self._row: dict[str, float] = {}
         self._frames, self._seconds = 0, 0.0
         self._saved_step = -1
@@ -144,7 +148,7 @@ class Trainer:
             TrainingDivergedError: losses stayed non-finite.
         """
         with self._claimed_folder(resume), Interrupts() as interrupts:
-            self.peak_memory = preflight(self._first_step, self.learner, self.fabric.device)
+            self.peak_memory = try_largest(self.clips, self._first_step, self.learner, self.fabric.device)
             if resume and self.run.checkpoints.steps():
                 self._restore()
             self._batches = self._read_from(self.state.batch_index)
@@ -193,9 +197,8 @@ class Trainer:
         self._save(last=True)
         return "finished"
 
-    def _first_step(self) -> None:
+    def _first_step(self, largest: int) -> None:
         """Update on the largest batch at its hardest; where compilation was our choice and fails, go on without it."""
-        largest = cast("Callable[[], int]", getattr(self.clips, "preflight_step", lambda: 0))()
         batch = self.clips.batch_at(largest, self.fabric.global_rank, self.fabric.world_size)
         step = self.method.hardest_step(largest)
         try:
@@ -214,10 +217,14 @@ class Trainer:
 
     def _step(self) -> None:
         state, start = self.state, self._clock()
+        if (enter := self._entering.get(state.batch_index)) is not None:
+            enter(self)
         batch = next(self._batches)
         state.skipped_windows += batch.skipped
         torch.manual_seed(self._step_seed())
-        share = self.schedule(state.step)
+        share = self.schedule(state.step) * stage_share(
+            self.clips, state.batch_index, self.config.optimizer.learning_rate
+        )
         values = self._update(batch, state.step, share)
         if values is not None:
             self.learner.average(self._update.updated)
@@ -252,6 +259,7 @@ class Trainer:
             **self.state.take_means(),
             "frames_per_s": self.frames_per_s,
             "skipped_steps": float(self.state.skipped),
+            **stage_row(self.clips, self.state.batch_index - 1),
             **({"data/skipped_windows": float(self.state.skipped_windows)} if self.state.skipped_windows else {}),
         }
 
