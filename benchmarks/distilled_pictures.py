@@ -8,11 +8,14 @@ between the motion that actions should cause and the one that is seen, beside th
 """
 
 import argparse
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Float32, UInt8
 
 from benchmarks.measurement import paired_seconds
 from hallucade.data.episode import Episode
@@ -25,11 +28,20 @@ from hallucade.evaluation.perceptual import PerceptualConfig
 from hallucade.evaluation.picture_scores import PictureScores
 from hallucade.recipes.load import find_checkpoint, load, read_config
 from hallucade.recipes.prompts import prompt_of, validation_episodes
-from hallucade.rollout import Session, World
+from hallucade.rollout import Prompt, Session, World
 from hallucade.samplers.choice import SamplingChoice
 
 BATCH = 32
+Batches = Iterator[tuple[slice, UInt8[np.ndarray, "b t h w 3"]]]
 STRETCHES, FRAMES = 6, 16  # of frames played in turns, for their speed
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What really came: t + 1 frames from the last of each prompt on, joined by t actions."""
+
+    frames: UInt8[np.ndarray, "n t+1 h w 3"]
+    rows: Float32[np.ndarray, "n t c"]
 
 
 def main() -> None:
@@ -41,10 +53,12 @@ def main() -> None:
         world, recipe = dreamer(run, steps)
         first = first or world
         clips = validation_episodes(store, options.clips, options.prompt + last)
-        found = pictures(world, clips, options) | {"frames/s, times the first": times_as_fast(world, first)}
         if number == 0:
-            print("| run | steps |", " | ".join(found), f"|\n|{'---|' * (2 + len(found))}")
-        print(f"| {recipe}, {run.name} | {steps} |", " | ".join(f"{v:.2f}" for v in found.values()), "|", flush=True)
+            seen = pictures(world, clips, options, through_tokenizer)
+            print("| run | steps |", " | ".join(seen), "| frames/s, times the first |")
+            print(f"|{'---|' * (3 + len(seen))}\n{_row('real play through the tokenizer', '', seen)} |", flush=True)
+        found = pictures(world, clips, options, dreamed) | {"frames/s": times_as_fast(world, first)}
+        print(_row(f"{recipe}, {run.name}", str(steps), found), flush=True)
 
 
 def dreamer(run: Path, steps: int) -> tuple[World, str]:
@@ -55,32 +69,50 @@ def dreamer(run: Path, steps: int) -> tuple[World, str]:
     return load(run, sampling=SamplingChoice(sampling_steps=steps)), config.recipe
 
 
-def pictures(world: World, clips: list[Episode], options: argparse.Namespace) -> dict[str, float]:
-    """Dream on from the beginnings of clips, and hold the pictures against what really came."""
+def dreamed(world: World, prompts: list[Prompt], truth: Truth, seed: int) -> Batches:
+    """Dream on from prompts under the recorded actions."""
+    return dream_batches(world, prompts, truth.rows, BATCH, seed)
+
+
+def through_tokenizer(world: World, prompts: list[Prompt], truth: Truth, seed: int) -> Batches:
+    """Give what really came back as the tokenizer has it: what no dream of its latents can better."""
+    for start in range(0, len(prompts), BATCH):
+        batch = slice(start, start + BATCH)
+        frames = torch.from_numpy(truth.frames[batch, 1:]).to(world.device)
+        with torch.no_grad():
+            yield batch, world.tokenizer.decode(world.tokenizer.encode(frames)).cpu().numpy()
+
+
+def pictures(
+    world: World, clips: Sequence[Episode], options: argparse.Namespace, made: Callable[..., Batches]
+) -> dict[str, float]:
+    """Hold pictures that were made from the beginnings of clips against what really came."""
     p, horizons = options.prompt, tuple(options.horizons)
-    frames = np.stack([np.array(clip.frames) for clip in clips])
-    rows = np.stack([np.array(clip.actions) for clip in clips])
+    frames = np.stack([np.array(clip.frames) for clip in clips])[:, p - 1 :]
+    rows = np.stack([np.array(clip.actions) for clip in clips])[:, p - 1 :]
     scores = PictureScores(horizons)
     looks = PerceptualConfig(until=(max(horizons),)).build(world.frame_size, horizons, world.device)
     flows = None if options.camera is None else FlowScores(read_camera(options.camera), world.actions)
     texture, restless = list[float](), list[float]()
     prompts = [prompt_of(clip, p) for clip in clips]
-    for batch, dreamed in dream_batches(world, prompts, rows[:, p - 1 :], BATCH, options.seed):
-        real, held = frames[batch, p - 1 :], rows[batch, p - 1 :]
-        scores.add(dreamed, real)
-        looks.add(dreamed, real[:, 1:])
-        texture.append(share(sharpness, dreamed, real[:, 1:]))
-        restless.append(share(flicker, dreamed, real[:, 1:]))
+    for batch, shown in made(world, prompts, Truth(frames, rows), options.seed):
+        real = frames[batch]
+        scores.add(shown, real)
+        looks.add(shown, real[:, 1:])
+        texture.append(share(sharpness, shown, real[:, 1:]))
+        restless.append(share(flicker, shown, real[:, 1:]))
         if flows is not None:
-            flows.add(np.concatenate([real[:, :1], dreamed], 1), real, held)
+            flows.add(np.concatenate([real[:, :1], shown], 1), real, rows[batch])
     found = scores.metrics("") | looks.metrics("")
-    kept = {name: found[name] for name in found if name.startswith(("psnr@", "ssim@", "frechet"))}
+    kept = {name: found[name] for name in found if name.startswith(("psnr@", "ssim@", "frechet_lite0@"))}
     kept |= {"sharpness, of real": float(np.mean(texture)), "flicker, of real": float(np.mean(restless))}
     angles = {} if flows is None else flows.metrics("")
-    return kept | {name: angles[name] for name in angles if name.startswith("flow_angle")}
+    return kept | {name: angles[name] for name in angles if name.startswith(("flow_mean_angle", "flow_magnitude"))}
 
 
-def share(statistic, dreamed: UInt8[np.ndarray, "b t h w 3"], real: UInt8[np.ndarray, "b t h w 3"]) -> float:
+def share(
+    statistic: Callable[[Any], Any], dreamed: UInt8[np.ndarray, "b t h w 3"], real: UInt8[np.ndarray, "b t h w 3"]
+) -> float:
     """Return the mean of a statistic over dreams as a share of its mean over real play."""
     mine, true = (float(statistic(torch.from_numpy(frames)).mean()) for frames in (dreamed, real))
     return mine / true
@@ -96,6 +128,10 @@ def times_as_fast(world: World, first: World) -> float:
             session.step(row)
 
     return paired_seconds(lambda _: play(theirs), lambda _: play(mine), STRETCHES, world.device).ratio
+
+
+def _row(name: str, steps: str, found: dict[str, float]) -> str:
+    return f"| {name} | {steps} | {' | '.join(f'{value:.2f}' for value in found.values())} |"
 
 
 def _run(text: str) -> tuple[Path, int]:
