@@ -14,7 +14,7 @@ from typing import Literal, overload
 
 import numpy as np
 import torch
-from jaxtyping import Float32, Shaped
+from jaxtyping import Float, Float32, Shaped
 from torch import Tensor
 
 from hallucade.config import Config
@@ -222,6 +222,17 @@ class ActionSpace(Config):
         for column, axis in enumerate(self.axes, first_axis):
             yield (rows[..., column : column + 1] - axis.low) * (2 / (axis.high - axis.low)) - 1
 
+    def decode(self, features: Float[Tensor, "... a"]) -> Float32[Tensor, "... c"]:
+        """Undo ``encode``: a button counts as held from 0.5 up, a choice is its largest option.
+
+        Raises:
+            ValueError: features of another width.
+        """
+        if features.shape[-1] != self.features:
+            raise ValueError(f"action features are {features.shape[-1]} wide; those of this game are {self.features}")
+        parts = features.float().split([control.features for control in self.controls], dim=-1)
+        return torch.cat([_decoded(c, part) for c, part in zip(self.controls, parts, strict=True)], dim=-1)
+
     def aggregate(self, rows: Float32[np.ndarray, "*lead m c"]) -> Float32[np.ndarray, "*lead c"]:
         """Join m consecutive rows into one, for a recording at 1/m of the frame rate.
 
@@ -304,6 +315,16 @@ class ActionSpace(Config):
                 f"action rows have shape {tuple(rows.shape)}; the last axis must hold {self.size} "
                 f"column(s): {', '.join(self.names)}"
             )
+
+
+def _decoded(control: Control, features: Float32[Tensor, "... f"]) -> Float32[Tensor, "... 1"]:
+    match control:
+        case Button():
+            return (features >= 0.5).float()
+        case Choice():
+            return features.argmax(-1, keepdim=True).float()
+        case Axis():
+            return control.low + (features + 1) * ((control.high - control.low) / 2)
 
 
 def _value(control: Control, held: frozenset[str], idle: float) -> float:

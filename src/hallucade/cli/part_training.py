@@ -11,11 +11,13 @@ from hallucade.cli.data import STORES
 from hallucade.cli.parse import MARKERS
 from hallucade.data.mixture import open_stores
 from hallucade.recipes.console import counting, say
+from hallucade.recipes.inverse_dynamics import INVERSE_DYNAMICS, InverseDynamicsRunConfig, train_inverse_dynamics
 from hallucade.recipes.run_config import Experiment
 from hallucade.recipes.tokenizer_run import TokenizerRunConfig, train_tokenizer
 from hallucade.recipes.tokenizers import TOKENIZERS
 from hallucade.recipes.train import find_or_record, trained_for
 from hallucade.tokenizers.pretrained import KEPT
+from hallucade.training.run_folder import CHECKPOINTS
 from hallucade.training.trainer import TrainingDivergedError, TrainingResult
 
 RUNS = Path("runs")
@@ -30,9 +32,12 @@ class PartTraining:
     following: str  # the next command, with {run} for the run's folder
 
 
-PART_RECIPES: dict[str, Callable[[], Experiment]] = {**TOKENIZERS}
+PART_RECIPES: dict[str, Callable[[], Experiment]] = {**TOKENIZERS, **INVERSE_DYNAMICS}
 TRAININGS: dict[type[Experiment], PartTraining] = {
     TokenizerRunConfig: PartTraining(train_tokenizer, KEPT, "hallucade tokenize STORE OUT --tokenizer {run}"),
+    InverseDynamicsRunConfig: PartTraining(
+        train_inverse_dynamics, CHECKPOINTS, "hallucade evaluate WORLD_RUN --store STORE --inverse-dynamics {run}"
+    ),
 }
 
 

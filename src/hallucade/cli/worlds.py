@@ -15,6 +15,7 @@ from hallucade.data.journal import JOURNAL
 from hallucade.data.manifest import MANIFEST
 from hallucade.data.pictures import overlay_keys, write_video
 from hallucade.data.store import EpisodeStore
+from hallucade.evaluation.controllability import ControllabilityConfig, evaluate_reader
 from hallucade.evaluation.evaluate import evaluate as evaluate_world
 from hallucade.evaluation.game_check.pong import PongCheckConfig
 from hallucade.evaluation.long_run.check import LongRunConfig
@@ -28,6 +29,7 @@ from hallucade.play.server import serve
 from hallucade.recipes.console import counting, say, staged
 from hallucade.recipes.demo import announce
 from hallucade.recipes.demo import demo as run_demo
+from hallucade.recipes.inverse_dynamics import is_inverse_dynamics_run, load_inverse_dynamics
 from hallucade.recipes.load import default_device, load, run_facts
 from hallucade.recipes.load import export as export_run
 from hallucade.recipes.tokenizer_run import is_tokenizer_run
@@ -47,6 +49,9 @@ def evaluate(arguments: Sequence[str]) -> None:
     if is_tokenizer_run(run):
         parse(judge_tokenizer, "evaluate", arguments)
         return
+    if is_inverse_dynamics_run(run):
+        parse(judge_reader, "evaluate", arguments)
+        return
     quick = partial(judge, pong=PongCheckConfig.quick(), long=LongRunConfig.quick())
     parse(quick if "--quick" in arguments else judge, "evaluate", arguments)
 
@@ -61,6 +66,8 @@ def judge(
     pong: PongCheckConfig = PongCheckConfig(),  # noqa: B008 - frozen
     clips: ClipCheckConfig = ClipCheckConfig(),  # noqa: B008 - frozen
     long: LongRunConfig = LongRunConfig(),  # noqa: B008 - frozen
+    inverse_dynamics: Path | None = None,
+    control: ControllabilityConfig = ControllabilityConfig(),  # noqa: B008 - frozen
 ) -> None:
     """Judge a run against the true game; write metrics.json and report.html.
 
@@ -73,13 +80,18 @@ def judge(
         pong: how much of the true game.
         clips: how much of the store, and by which networks that others trained; see docs/metrics.md.
         long: how long to dream on beside the true game, and a store's episodes; see docs/metrics.md.
+        inverse_dynamics: a run that reads actions off frames, for how well dreams obey; see docs/controllability.md.
+        control: what it is shown.
     """
     world = load(run, sampling=sampling)
     recorded = None if store is None else EpisodeStore(store)
+    reader = None if inverse_dynamics is None else load_inverse_dynamics(inverse_dynamics)
     out = out or run or RUNS / "bundled"
     out.mkdir(parents=True, exist_ok=True)  # minutes before it is needed
     with staged("judging") as stage:
-        evaluation = evaluate_world(world, recorded, pong=pong, clips=clips, long=long, progress=stage)
+        evaluation = evaluate_world(
+            world, recorded, pong=pong, clips=clips, long=long, reader=reader, control=control, progress=stage
+        )
     write_report(out, evaluation, run_facts(run, sampling))
     _say_found(evaluation, out)
 
@@ -106,6 +118,30 @@ def judge_tokenizer(
     with staged("judging") as stage:
         evaluation = evaluate_tokenizer(tokenizer, EpisodeStore(store), check, stage)
     write_report(out, evaluation, {"run": str(run), "tokenizer": folder.fingerprint})
+    _say_found(evaluation, out)
+
+
+def judge_reader(
+    run: Positional[Path],
+    /,
+    store: Path,
+    out: Path | None = None,
+    control: Annotated[ControllabilityConfig, tyro.conf.arg(name="")] = ControllabilityConfig(),  # noqa: B008 - frozen
+) -> None:
+    """Judge an inverse dynamics model by play that it was not trained on; write metrics.json and report.html.
+
+    Args:
+        run: a run that trained one.
+        store: recorded play, whose validation episodes are read.
+        out: where to write; by default the run folder.
+        control: how much is read.
+    """
+    reader = load_inverse_dynamics(run)
+    out = out or run
+    out.mkdir(parents=True, exist_ok=True)  # minutes before it is needed
+    with staged("judging") as stage:
+        evaluation = evaluate_reader(reader, EpisodeStore(store), control, stage)
+    write_report(out, evaluation, {"run": str(run), "inverse dynamics model": reader.fingerprint})
     _say_found(evaluation, out)
 
 

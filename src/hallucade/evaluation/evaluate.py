@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from hallucade.data.store import EpisodeStore
+from hallucade.evaluation.controllability import ActionReader, ControllabilityConfig, evaluate_controllability
 from hallucade.evaluation.game_check.pong import PongCheckConfig, evaluate_pong
 from hallucade.evaluation.long_run.check import LongRunConfig, run_beside_episodes, run_beside_game
 from hallucade.evaluation.recorded_clips import ClipCheckConfig, check_same_game, evaluate_clips
@@ -20,6 +21,8 @@ def evaluate(
     pong: PongCheckConfig | None = None,
     clips: ClipCheckConfig | None = None,
     long: LongRunConfig | None = None,
+    reader: ActionReader | None = None,
+    control: ControllabilityConfig | None = None,
     progress: Progress = silent,
 ) -> Evaluation:
     """Judge a world by every check that fits it.
@@ -31,10 +34,13 @@ def evaluate(
         pong: how much of the Pong check to do; the defaults are those of published figures.
         clips: which clips to dream.
         long: how long to dream on; a thousand frames by default.
+        reader: reads actions off dreams of the store's clips; see `hallucade.evaluation.controllability`.
+        control: which clips that are.
         progress: told what is running and the share of the whole that is done.
 
     Raises:
-        ValueError: nothing to judge by, a store of another game, or weights or a camera that are asked for are missing.
+        ValueError: nothing to judge by, a store or a reader of another game, a reader and no store, or weights or a
+            camera that are asked for are missing.
     """
     long = long or LongRunConfig()
     checks = list[Callable[[Progress], Evaluation]]()
@@ -50,6 +56,11 @@ def evaluate(
         checks.append(lambda report: evaluate_clips(world, store, clips, report))
         if long.frames:
             checks.append(lambda report: run_beside_episodes(world, store, long, report))
+    if reader is not None:
+        if store is None:
+            raise ValueError("an inverse dynamics model needs clips to dream; pass a store with recorded play")
+        reader.check(world.actions, world.frame_size, "the world")
+        checks.append(lambda report: evaluate_controllability(world, store, reader, control, report))
     if not checks:
         raise ValueError(f"no simulator knows the game {world.game!r}; pass a store with recorded clips to judge by")
     found = Evaluation({})

@@ -1,4 +1,4 @@
-"""How sure a mean over games is: 95 % intervals."""
+"""How sure a figure over games or clips is: 95 % intervals."""
 
 import math
 
@@ -36,3 +36,23 @@ def share_interval(share: float, n: int) -> tuple[float, float]:
     middle = (share + z**2 / (2 * n)) / (1 + z**2 / n)
     half = z / (1 + z**2 / n) * math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
     return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def resampled_sums(
+    counts: Float[np.ndarray, "n k"], resamples: int, rng: np.random.Generator
+) -> Float64[np.ndarray, "r k"]:
+    """Return the sums of n independent rows, drawn n times with replacement, r times over (Efron 1979).
+
+    A figure that is computed of sums, such as F1, is computed of each of these in turn; see ``percentile_interval``.
+    """
+    n = len(counts)
+    return rng.multinomial(n, np.full(n, 1 / n), resamples).astype(np.float64) @ counts
+
+
+def percentile_interval(values: Float64[np.ndarray, "r"]) -> tuple[float, float] | None:
+    """Return the interval of a figure by its values over resamples; None where most of them are undefined (NaN)."""
+    known = values[np.isfinite(values)]
+    if 2 * len(known) < len(values):
+        return None
+    low, high = np.quantile(known, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return float(low), float(high)

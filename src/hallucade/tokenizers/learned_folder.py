@@ -170,7 +170,7 @@ class LearnedFolder:
         return TokenizerError(f"the tokenizer in {self.path} is damaged: {what}; copy it again, or train it again")
 
 
-def fingerprint_of(config: LearnedTokenizerConfig, weights: dict[str, Tensor]) -> str:
+def fingerprint_of(config: Config, weights: dict[str, Tensor]) -> str:
     """Return sixteen hex digits that change with the config or any weight."""
     digest = hashlib.sha256(json.dumps(config.to_json(), sort_keys=True).encode())
     for name, tensor in sorted(weights.items()):
