@@ -49,6 +49,17 @@ class Method(nn.Module, ABC):
         """Return the first step from `step` on at which clips of that step's size need as much memory as ever."""
         return step
 
+    def check_losses(self, batch: Clip, step: int) -> None:
+        """Refuse losses that teach nothing, before the first step.
+
+        Args:
+            batch: a small one.
+            step: which the first batch is tried at.
+
+        Raises:
+            ValueError: names the loss.
+        """
+
     def check_clips(self, stages: Sequence[tuple[int, int]]) -> None:
         """Refuse clips that are too short for what the method draws from them.
 

@@ -4,7 +4,7 @@ Source of the hinge losses: Lim and Ye 2017, arXiv:1705.02894; of a critic of pa
 2016, arXiv:1611.07004, and Esser et al. 2020, arXiv:2012.09841.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,11 +16,10 @@ from torch import Tensor, nn
 from hallucade.config import Config
 from hallucade.data.clips import Clip
 from hallucade.methods.base import Method
+from hallucade.objectives.base import PictureDistance
 from hallucade.shapes import Scalar
 from hallucade.tokenizers.learned import LearnedTokenizer
 from hallucade.tokenizers.pictures import as_pixels
-
-Distance = Callable[[Float[Tensor, "n 3 h w"], Float[Tensor, "n 3 h w"]], Scalar]  # of pixels from -1 to 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +76,9 @@ class TokenizerTraining(Method):
 
     averaged = ()  # a codebook's running sums follow the weights as they are
 
-    def __init__(self, tokenizer: LearnedTokenizer, config: ReconstructionConfig, lpips: Distance | None) -> None:
+    def __init__(
+        self, tokenizer: LearnedTokenizer, config: ReconstructionConfig, lpips: PictureDistance | None
+    ) -> None:
         super().__init__()
         if config.lpips and lpips is None:
             raise ValueError(f"lpips has the weight {config.lpips} and no network; give its weights, or the weight 0")

@@ -11,9 +11,10 @@ from torch import Tensor
 
 from hallucade.data.mixture import Mixture
 from hallucade.data.store import EpisodeStore
-from hallucade.evaluation.metrics.lpips import Lpips
-from hallucade.methods.tokenizer_training import Distance, ReconstructionConfig, TokenizerTraining
+from hallucade.methods.tokenizer_training import ReconstructionConfig, TokenizerTraining
+from hallucade.objectives.base import PictureDistance
 from hallucade.recipes.part_run import is_run_of, train_part
+from hallucade.recipes.picture_distance import lpips_distance
 from hallucade.recipes.prompts import validation_episodes
 from hallucade.recipes.run_config import Experiment
 from hallucade.recipes.samples import SAMPLES
@@ -138,12 +139,8 @@ def reconstructed(tokenizer: LearnedTokenizer, pictures: UInt8[Tensor, "n h w 3"
     return tokenizer.decode(tokenizer.encode(pictures[:, None].to(device)))[:, 0].cpu()
 
 
-def _lpips(config: ReconstructionConfig, frame_size: tuple[int, int]) -> Distance | None:
-    if not config.lpips:
-        return None
-    network = Lpips.load(config.lpips_backbone, config.lpips_weights).requires_grad_(False)
-    network.check_size(*frame_size)
-    return lambda shown, truth: network.to(shown.device).of_pixels(shown, truth).mean()
+def _lpips(config: ReconstructionConfig, frame_size: tuple[int, int]) -> PictureDistance | None:
+    return lpips_distance(config.lpips_backbone, config.lpips_weights, frame_size) if config.lpips else None
 
 
 def _held_out_pictures(store: EpisodeStore | Mixture, count: int) -> UInt8[Tensor, "n h w 3"]:

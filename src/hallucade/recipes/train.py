@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -19,9 +20,11 @@ from hallucade.data.store import EpisodeStore
 from hallucade.methods.base import Method
 from hallucade.methods.pretrain import Pretrain
 from hallucade.models.base import WorldModel
+from hallucade.objectives.base import Setting
 from hallucade.recipes.latents import KeepTokenizer, on_latents, with_given_weights
 from hallucade.recipes.load import make_world, read_config
 from hallucade.recipes.networks import MODEL, GivenNetwork, build_networks, given_networks
+from hallucade.recipes.picture_distance import lpips_distance
 from hallucade.recipes.prompts import PROMPTS, prompt_of, save_prompts, validation_episodes
 from hallucade.recipes.run_config import Experiment, RunConfig, Source
 from hallucade.recipes.samples import SAMPLES, SampleVideos
@@ -150,7 +153,15 @@ def method_of(config: RunConfig, tokenizer: Tokenizer, networks: Mapping[str, Wo
         method.check_clips([(stage.steps, stage.frames) for stage in config.stages])
         return method
     assert config.objective is not None
-    return Pretrain(tokenizer, networks[MODEL], config.objective.build())
+    return Pretrain(tokenizer, networks[MODEL], config.objective.build_for(setting_of(config, tokenizer)))
+
+
+def setting_of(config: RunConfig, tokenizer: Tokenizer) -> Setting:
+    """Return what an objective may ask of a run."""
+    source = config.source
+    assert source is not None
+    lpips = partial(lpips_distance, frame_size=source.frame_size)
+    return Setting(tokenizer, source.actions, source.frame_size, lpips)
 
 
 class KeepPrompts:

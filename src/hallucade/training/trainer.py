@@ -198,9 +198,13 @@ class Trainer:
         return "finished"
 
     def _first_step(self, largest: int) -> None:
-        """Update on the largest batch at its hardest; where compilation was our choice and fails, go on without it."""
+        """Update on the largest batch at its hardest; where compilation was our choice and fails, go on without it.
+
+        Losses that teach nothing are refused.
+        """
         batch = self.clips.batch_at(largest, self.fabric.global_rank, self.fabric.world_size)
         step = self.method.hardest_step(largest)
+        self._update.check_losses(batch, step)
         try:
             self._update(batch, step, self.schedule(0))
         except Exception as error:

@@ -59,6 +59,19 @@ class Updater:
         finally:
             self._zero_grad()
 
+    def check_losses(self, batch: Clip, step: int) -> None:
+        """Refuse losses that teach nothing, by two windows of a batch; see `Method.check_losses`.
+
+        Networks that are spread over ranks are not asked.
+        """
+        if is_sharded(self.method.parameters()):
+            return
+        windows = len(batch.frames)
+        few = batch.split(windows // 2 if windows % 2 == 0 else windows)[0]
+        with self.fabric.autocast():
+            self.method.check_losses(self._to_device(few), step)
+        self._zero_grad()
+
     def _update_roles(self, batch: Clip, step: int, share: float) -> dict[str, float] | None:
         microbatches = batch.split(self.accumulate) if self.accumulate > 1 else [batch]
         streams = [self.method.losses(self._to_device(clip), step) for clip in microbatches]

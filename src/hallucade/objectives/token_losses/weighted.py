@@ -45,7 +45,7 @@ class TokenLossesConfig(Config):
     """A weight for each loss; by default cross-entropy alone.
 
     Raises:
-        ValueError: no loss has a weight.
+        ValueError: no loss has a weight, or none counts at every step.
     """
 
     cross_entropy: CrossEntropyLossConfig = field(default_factory=CrossEntropyLossConfig)
@@ -64,6 +64,10 @@ class TokenLossesConfig(Config):
     def __post_init__(self) -> None:
         if not self.weighted():
             raise ValueError("no loss has a weight; give one to cross_entropy, or to another")
+        if all(loss.every > 1 for loss in self.weighted().values()):
+            raise ValueError(
+                f"no loss counts at every step ({', '.join(self.weighted())} do not); set every to 1 for one of them"
+            )
 
     def weighted(self) -> dict[str, TokenLossConfig]:
         """Return the losses that have a weight, by name."""
