@@ -5,13 +5,13 @@ which latent is told of which actions, and keys and values that a game goes on f
 """
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from hallucade.models.base import WorldModelConfig
+from hallucade.models.base import WorldModel, WorldModelConfig, twin
 from hallucade.models.frame_transformer import TOKEN_STD, FrameCues, FrameTransformer, FrameTransformerConfig
 from hallucade.nn.action_window import grouped, preceded, windows, windows_of_two
 from hallucade.nn.block_cache import BlockCache
@@ -56,7 +56,7 @@ class TransformerMemory:
     image: Float[Tensor, "b 1 c h w"] | None = None  # what a first-frame-conditioned model is conditioned on
 
 
-class ActedTransformer(FrameTransformer):
+class ActedTransformer(FrameTransformer, WorldModel[TransformerMemory]):
     """Base of transformers that play: a latent is told of the actions that lead to it, and remembered.
 
     The action that leads into a frame enters every block where `injection` says; the first frame of a clip has a vector
@@ -149,9 +149,29 @@ class ActedTransformer(FrameTransformer):
         caches = [cache.write(state.frames, new) for cache, new in zip(state.caches, own, strict=True)]
         return TransformerMemory(state.frames + count, caches, rows[:, count:].clone(), state.image)
 
+    def at(self, latent_shape: tuple[int, ...], pace: float = 1.0) -> "ActedTransformer":
+        """Return the same network, weights shared, for latents of another size and pace.
+
+        Its positions stay those of the size that it was built for: patches of another grid stand between its own.
+
+        Raises:
+            ValueError: the size does not divide, or its positions have no place in another grid.
+        """
+        grid = self._acted.grid(*latent_shape[-2:])
+        if (grid, pace) == (self.positions.grid, self.positions.pace):
+            return self
+        other = twin(self, latent_shape)
+        other.on_grid(*grid, pace)
+        return other
+
+    def start_from(self, other: WorldModel[Any]) -> dict[str, Tensor]:
+        """Return what this network can begin with of another one; see the base class."""
+        tables = self.tables_of(other) if isinstance(other, FrameTransformer) else {}
+        return super().start_from(other) | tables
+
     def fork(self, state: TransformerMemory) -> TransformerMemory:
         """Return an independent copy of a memory."""
-        return replace(state, caches=[cache.clone() for cache in state.caches])
+        return replace(state, caches=[cache.clone() for cache in state.caches], recent=state.recent.clone())
 
     def check_memory(self) -> None:
         """Raise ValueError if the network is bidirectional, and so has no memory."""

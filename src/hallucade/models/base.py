@@ -5,6 +5,7 @@ and returns a new one under autograd. Who wants two futures calls ``fork`` first
 """
 
 import copy
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -20,6 +21,7 @@ from hallucade.shapes import Action, Actions, Latent, Latents
 from hallucade.tokenizers.base import Tokenizer
 
 State = TypeVar("State")
+Network = TypeVar("Network", bound="WorldModel[Any]")
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,7 @@ class WorldModel(nn.Module, ABC, Generic[State]):
     block: int = 1  # latents in a block, k
     context: int = 1  # latents that a prompt should hold for the model to be at its best
     lead: int = 0  # latents at the start of a training clip that are context only
+    latent_shape: tuple[int, ...]
 
     @property
     def grain(self) -> int:
@@ -88,6 +91,28 @@ class WorldModel(nn.Module, ABC, Generic[State]):
     @abstractmethod
     def fork(self, state: State) -> State:
         """Return an independent copy of `state`, for planning, branching and rewind."""
+
+    def at(self, latent_shape: tuple[int, ...], pace: float = 1.0) -> "WorldModel[State]":
+        """Return the same network, weights shared, for latents of another height and width.
+
+        Args:
+            latent_shape: of one latent; its channels are those of this one.
+            pace: frames of this network's game from one frame to the next, for networks that count frames.
+
+        Raises:
+            ValueError: this network knows one size only, or this one is none that it could have.
+        """
+        if latent_shape == self.latent_shape:
+            return self
+        raise ValueError(other_size(type(self).__name__, self.latent_shape, latent_shape))
+
+    def start_from(self, other: "WorldModel[Any]") -> dict[str, Tensor]:
+        """Return the tensors of another network that this one can begin with, by their names here.
+
+        Those that have no namesake of their shape are left out; tables of positions are interpolated to this network's.
+        """
+        own, theirs = self.state_dict(), other.state_dict()
+        return {name: value for name, value in theirs.items() if name in own and own[name].shape == value.shape}
 
 
 class DiffusionModel(WorldModel[State]):
@@ -270,6 +295,15 @@ class TokenModel(WorldModel[State]):
 class WorldModelConfig(Config):
     """Base of model configs."""
 
+    @property
+    def resizes(self) -> bool:
+        """Whether one network can see pictures of several sizes, see ``WorldModel.at``."""
+        return False
+
+    def tokens(self, latent_shape: tuple[int, ...]) -> int:
+        """Return how many tokens the network makes of a latent of this shape, by default one of each cell."""
+        return math.prod(latent_shape[-2:])
+
     def build(self, actions: ActionSpace, latent_shape: tuple[int, ...]) -> WorldModel[Any]:
         """Build the model for encoded actions and float latents of this shape, with fresh weights."""
         raise NotImplementedError
@@ -294,6 +328,26 @@ class WorldModelConfig(Config):
         Raises:
             ValueError: names the length and the remedy.
         """
+
+
+def twin(model: Network, latent_shape: tuple[int, ...]) -> Network:
+    """Return a shallow copy of a network for latents of this shape: of one that takes the size from what it reads.
+
+    Raises:
+        ValueError: it has other channels.
+    """
+    if latent_shape[:-2] != model.latent_shape[:-2]:
+        raise ValueError(other_size(type(model).__name__, model.latent_shape, latent_shape))
+    other = copy.copy(model)
+    other.latent_shape = latent_shape
+    other._compiled_call_impl = None  # it would call the first one
+    return other
+
+
+def other_size(model: str, own: tuple[int, ...], asked: tuple[int, ...]) -> str:
+    """Say that a network cannot take latents of another shape."""
+    have, want = ("x".join(map(str, shape)) for shape in (own, asked))
+    return f"a {model} for latents of {have} cannot see {want}; use stages of one size, or a model that resizes"
 
 
 def codes_of(tokenizer: Tokenizer, frame_size: tuple[int, int], model: str) -> tuple[int, tuple[int, ...]]:

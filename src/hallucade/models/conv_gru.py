@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from hallucade.actions import ActionSpace
-from hallucade.models.base import LatentClip, TokenModel, WorldModel, WorldModelConfig, codes_of, first_forced
+from hallucade.models.base import LatentClip, TokenModel, WorldModel, WorldModelConfig, codes_of, first_forced, twin
 from hallucade.nn.action_window import grouped
 from hallucade.nn.cell_head import CellHead
 from hallucade.nn.conv_gru import ConvGRUCell
@@ -52,6 +52,10 @@ class TokenConvGRUConfig(WorldModelConfig):
             raise ValueError(f"fill is {self.fill}; use 0 to answer every cell by itself, or more")
         if self.kernel < 1 or self.kernel % 2 == 0:
             raise ValueError(f"kernel is {self.kernel} cells; use an odd number, whose middle is the cell itself")
+
+    @property
+    def resizes(self) -> bool:
+        return True
 
     def build_on(self, tokenizer: Tokenizer, actions: ActionSpace, frame_size: tuple[int, int]) -> WorldModel[Any]:
         """Build the model for the codes of a tokenizer.
@@ -137,6 +141,10 @@ class TokenConvGRU(TokenModel[RecurrentMemory]):
 
     def observe(self, state: RecurrentMemory, action: Action | None, latent: Latent) -> RecurrentMemory:
         return RecurrentMemory(self._after(state, action), latent)
+
+    def at(self, latent_shape: tuple[int, ...], pace: float = 1.0) -> "TokenConvGRU":
+        """Return the same network for frames of another size; it counts no frames."""
+        return self if latent_shape == self.latent_shape else twin(self, latent_shape)
 
     def fork(self, state: RecurrentMemory) -> RecurrentMemory:
         return RecurrentMemory(tuple(layer.clone() for layer in state.layers), state.shown.clone())

@@ -9,7 +9,7 @@ Source: Peebles and Xie 2023, arXiv:2212.09748.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, cast
 
 import torch
@@ -26,7 +26,17 @@ from hallucade.nn.injection import BlockSite, InjectionConfig
 from hallucade.nn.modulation import Modulation, modulate
 from hallucade.nn.norm import Norm, build_norm
 from hallucade.nn.patch import PatchEmbedding, PatchOutput, Stem
-from hallucade.nn.positions import EQUAL, Positions, Shares, TokenPositions, check_head, check_shares, moments
+from hallucade.nn.positions import (
+    EQUAL,
+    Positions,
+    Shares,
+    TokenPositions,
+    check_head,
+    check_shares,
+    moments,
+    regridded,
+    stretched,
+)
 from hallucade.nn.transformer_block import TransformerBlock
 from hallucade.nn.views import FrameViews
 from hallucade.nn.window import FrameSpan, FrameWindow
@@ -112,6 +122,28 @@ class FrameTransformerConfig(Config):
         return ["time" if i % 2 else "space" for i in range(self.depth)]
 
     @property
+    def resizes(self) -> bool:
+        """Whether one network can see pictures of several sizes."""
+        return self.positions != "flat"
+
+    def tokens(self, latent_shape: tuple[int, ...]) -> int:
+        """Return how many patches and registers a latent of this shape makes."""
+        height, width = latent_shape[-2:]
+        return height * width // self.patch**2 + self.registers
+
+    def grid(self, height: int, width: int) -> tuple[int, int]:
+        """Return rows and columns of patches.
+
+        Raises:
+            ValueError: the size does not divide.
+        """
+        if height % self.patch or width % self.patch:
+            raise ValueError(
+                f"frames of {height}x{width} do not divide by patch {self.patch}; choose a patch that divides both"
+            )
+        return height // self.patch, width // self.patch
+
+    @property
     def has_vectors(self) -> bool:
         """Whether learned vectors tell positions, alone or beside a rotation."""
         return self.learned_positions or self.positions == "learned"
@@ -151,11 +183,7 @@ class FrameTransformer(nn.Module):
     ) -> None:
         super().__init__()
         channels, height, width = latent_shape
-        if height % config.patch or width % config.patch:
-            raise ValueError(
-                f"frames of {height}x{width} do not divide by patch {config.patch}; choose a patch that divides both"
-            )
-        self.rows = height // config.patch
+        self.rows, columns = config.grid(height, width)
         self.axes = config.axes
         self.looks_back: Axis = "both" if config.layout == "full" else "time"
         self.window = FrameWindow(config.window, config.sink, config.block)
@@ -163,7 +191,7 @@ class FrameTransformer(nn.Module):
         self.positions = TokenPositions(
             config.positions,
             self.rows,
-            width // config.patch,
+            columns,
             config.registers,
             config.width // config.heads,
             config.rope_base,
@@ -186,6 +214,21 @@ class FrameTransformer(nn.Module):
         if config.zero_init:
             nn.init.zeros_(self.output.project.weight)
             nn.init.zeros_(self.output.project.bias)
+
+    def on_grid(self, rows: int, columns: int, pace: float) -> None:
+        """See frames of another grid and pace from now on."""
+        self.rows, self.patches = rows, rows * columns
+        self.positions = self.positions.at(rows, columns, pace)
+        self.views = replace(self.views, positions=self.positions)
+
+    def tables_of(self, other: "FrameTransformer") -> dict[str, Tensor]:
+        """Return another's learned vectors of places and moments, interpolated to this one's, where both have them."""
+        tables: dict[str, Tensor] = {}
+        if self.places is not None and other.places is not None:
+            tables["places"] = regridded(other.places.detach(), other.positions.built, self.positions.built)
+        if self.moments is not None and other.moments is not None:
+            tables["moments"] = stretched(other.moments.detach(), len(self.moments))
+        return tables
 
     def read_clip(
         self, frames: Float[Tensor, "b t channels h w"], cues: FrameCues
@@ -232,7 +275,8 @@ class FrameTransformer(nn.Module):
     def _tokens(self, frames: Float[Tensor, "b t channels h w"]) -> Float[Tensor, "b t n c"]:
         tokens = self.embed(frames.to(self.embed.project.weight.dtype))
         if self.places is not None:
-            tokens = tokens + self.places.to(tokens.dtype)
+            places = regridded(self.places, self.positions.built, self.positions.grid)
+            tokens = tokens + places.to(tokens.dtype)
         if self.registers is None:
             return tokens
         registers = self.registers.to(tokens.dtype).expand(*tokens.shape[:2], -1, -1)

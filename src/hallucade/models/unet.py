@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from hallucade.actions import ActionSpace
 from hallucade.diffusion.schedules import NoiseScheduleConfig, RectifiedFlowConfig, expand
 from hallucade.diffusion.targets import Target, check_target, input_scale, predict_x0
-from hallucade.models.base import DiffusionModel, LatentClip, WorldModelConfig, first_forced
+from hallucade.models.base import DiffusionModel, LatentClip, WorldModelConfig, first_forced, twin
 from hallucade.nn.level_features import LevelFeatures
 from hallucade.nn.unet import NORM_GROUPS, UNetBackbone
 from hallucade.shapes import Action
@@ -57,6 +57,28 @@ class UNetConfig(WorldModelConfig):
         if self.from_last and self.target != "x":
             raise ValueError(f"from_last adds a change to a frame, and target is {self.target!r}; use target x")
 
+    @property
+    def resizes(self) -> bool:
+        return True
+
+    def tokens(self, latent_shape: tuple[int, ...]) -> int:
+        """Return how many pixels the first level has."""
+        return super().tokens(latent_shape) // self.patch**2
+
+    def check_shape(self, latent_shape: tuple[int, ...]) -> None:
+        """Refuse latents that do not divide.
+
+        Raises:
+            ValueError: names the size and what would do.
+        """
+        height, width = latent_shape[-2:]
+        shrink = self.patch * 2 ** (len(self.widths) - 1)
+        if height % shrink or width % shrink:
+            raise ValueError(
+                f"frames of {height}x{width} do not divide by patch {self.patch} and {len(self.widths) - 1} "
+                f"halvings; use sizes that are multiples of {shrink}, or fewer widths"
+            )
+
     def build(self, actions: ActionSpace, latent_shape: tuple[int, ...]) -> "UNet":
         return UNet(self, actions.features, latent_shape)
 
@@ -93,13 +115,8 @@ class UNet(DiffusionModel[FrameRing]):
 
     def __init__(self, config: UNetConfig, action_features: int, latent_shape: tuple[int, ...]) -> None:
         super().__init__()
-        channels, height, width = latent_shape
-        shrink = config.patch * 2 ** (len(config.widths) - 1)
-        if height % shrink or width % shrink:
-            raise ValueError(
-                f"frames of {height}x{width} do not divide by patch {config.patch} and {len(config.widths) - 1} "
-                f"halvings; use sizes that are multiples of {shrink}, or fewer widths"
-            )
+        channels = latent_shape[0]
+        config.check_shape(latent_shape)
         self.config = config
         self.latent_shape = latent_shape
         self.schedule = config.schedule.build()
@@ -192,6 +209,15 @@ class UNet(DiffusionModel[FrameRing]):
 
     def observe(self, state: FrameRing, action: Action, latent: Float[Tensor, "b k *latent"]) -> FrameRing:
         return state.append(latent, action)
+
+    def at(self, latent_shape: tuple[int, ...], pace: float = 1.0) -> "UNet":
+        """Return the same network for latents of another size; it counts no frames, and their pace is nothing to it.
+
+        Raises:
+            ValueError: the size does not divide.
+        """
+        self.config.check_shape(latent_shape)
+        return self if latent_shape == self.latent_shape else twin(self, latent_shape)
 
     def fork(self, state: FrameRing) -> FrameRing:
         return FrameRing(state.latents.clone(), state.actions.clone(), state.cursor)

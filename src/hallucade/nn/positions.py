@@ -2,12 +2,19 @@
 
 Rotary kinds turn queries and keys by integers, so that only differences count and no table ends. Learned vectors are a
 table of as many frames as the window holds, and `moments` says which of them a later frame takes.
+
+A network that trains on pictures of several sizes keeps the positions of one of them: what stands in the middle of a
+small picture is where the middle of a large one is, between two of its patches. So it is with moments of clips that
+leave frames out. Source of interpolated rotary positions: Chen et al. 2023, arXiv:2306.15595; of interpolated tables:
+Dosovitskiy et al. 2020, arXiv:2010.11929, section 3.2.
 """
 
+import copy
 from typing import Literal
 
 import torch
-from jaxtyping import Float64, Int64
+import torch.nn.functional as F
+from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
 from hallucade.nn.attention import Axis
@@ -40,11 +47,39 @@ class TokenPositions:
         shares: Shares = EQUAL,
     ) -> None:
         self.kind: Positions = kind
-        self.columns = columns
-        self.tokens = rows * columns + registers  # a frame's
+        self.built = self.grid = rows, columns  # whose patches positions count, and those of the pictures
+        self.pace = 1.0  # frames that positions count from one frame to the next
+        self.registers = registers
         self._base = base
         self._pairs = head // 2
         self._shares = shares
+
+    @property
+    def columns(self) -> int:
+        """Patches side by side."""
+        return self.grid[1]
+
+    @property
+    def tokens(self) -> int:
+        """Those of a frame."""
+        return self.grid[0] * self.grid[1] + self.registers
+
+    def at(self, rows: int, columns: int, pace: float = 1.0) -> "TokenPositions":
+        """Return the positions of pictures of another grid and of frames `pace` frames apart, in units of these.
+
+        Learned vectors of frames count frames at any pace.
+
+        Raises:
+            ValueError: positions count tokens, which have no place in another grid.
+        """
+        if self.kind == "flat" and ((rows, columns) != self.built or pace != 1):
+            raise ValueError(
+                "positions='flat' counts the tokens of one picture size and rate; use 'axial' or 'video' for stages of "
+                "several"
+            )
+        other = copy.copy(self)
+        other.grid, other.pace = (rows, columns), pace
+        return other
 
     def turn(self, axis: Axis, frames: Int64[Tensor, "t"], device: torch.device) -> Rotation | None:
         """Return the rotation of every token that a layer along `axis` attends over; `frames` are frame numbers."""
@@ -57,20 +92,31 @@ class TokenPositions:
         if self.kind == "learned":
             return None
         per_step = self._frequencies(axis)
-        moved = torch.zeros(1, len(per_step), dtype=torch.long)
-        moved[0, 0] = frames * self.tokens if self.kind == "flat" and axis == "both" else frames
+        moved = torch.zeros(1, len(per_step), dtype=torch.float64)
+        moved[0, 0] = frames * (self.tokens if self.kind == "flat" and axis == "both" else self.pace)
         return rotation(moved, per_step, device)
 
-    def _coordinates(self, axis: Axis, frames: Int64[Tensor, "t"]) -> Int64[Tensor, "tokens axes"]:
+    def _coordinates(self, axis: Axis, frames: Int64[Tensor, "t"]) -> Float64[Tensor, "tokens axes"]:
         """Return time, row and column of every token, or its place in the sequence; what all share may be 0."""
-        time = frames[:, None]
+        time = frames[:, None].double() * self.pace
+        only_time = torch.tensor([1.0, 0.0, 0.0], dtype=torch.float64)
         if axis == "time":
-            return time if self.kind == "flat" else time * torch.tensor([1, 0, 0])
-        index = torch.arange(self.tokens)
+            return time if self.kind == "flat" else time * only_time
         if self.kind == "flat":
+            index = torch.arange(self.tokens, dtype=torch.float64)
             return index[:, None] if axis == "space" else (time * self.tokens + index).reshape(-1, 1)
-        place = torch.stack([torch.zeros_like(index), index // self.columns, index % self.columns], 1)
-        return place if axis == "space" else (time.unsqueeze(1) * torch.tensor([1, 0, 0]) + place).flatten(0, 1)
+        place = self._places()
+        return place if axis == "space" else (time.unsqueeze(1) * only_time + place).flatten(0, 1)
+
+    def _places(self) -> Float64[Tensor, "tokens 3"]:
+        """Return 0, row and column of every token of a frame, registers below the patches."""
+        (rows, columns), (own_rows, own_columns) = self.built, self.grid
+        down = (torch.arange(own_rows, dtype=torch.float64) + 0.5) * (rows / own_rows) - 0.5
+        across = (torch.arange(own_columns, dtype=torch.float64) + 0.5) * (columns / own_columns) - 0.5
+        below = torch.arange(self.registers) + rows * columns
+        row = torch.cat([down.repeat_interleave(own_columns), (below // columns).double()])
+        column = torch.cat([across.repeat(own_rows), (below % columns).double()])
+        return torch.stack([torch.zeros_like(row), row, column], 1)
 
     def _frequencies(self, axis: Axis) -> Float64[Tensor, "axes pairs"]:
         return frequencies(head_split(self.kind, axis, self._pairs, self._shares), self._base)
@@ -87,6 +133,23 @@ def moments(kind: Positions, window: FrameWindow, span: FrameSpan) -> Int64[Tens
         return window.stopped(span)
     numbers, sink = span.numbers, window.sink
     return torch.where(numbers < sink, numbers, sink + (numbers - sink) % (window.size - sink))
+
+
+def regridded(
+    table: Float[Tensor, "patches d"], grid: tuple[int, int], other: tuple[int, int]
+) -> Float[Tensor, "others d"]:
+    """Interpolate learned vectors of the patches of a grid to those of another one, between their middles."""
+    if grid == other:
+        return table
+    pictures = table.T.unflatten(1, grid)[None]
+    return F.interpolate(pictures, other, mode="bilinear", align_corners=False)[0].flatten(1).T
+
+
+def stretched(table: Float[Tensor, "frames d"], frames: int) -> Float[Tensor, "others d"]:
+    """Interpolate learned vectors of the frames of a window to those of another one, oldest to oldest."""
+    if len(table) == frames:
+        return table
+    return F.interpolate(table.T[None], frames, mode="linear", align_corners=True)[0].T
 
 
 def head_split(kind: Positions, axis: Axis, pairs: int, shares: Shares) -> tuple[int, ...]:

@@ -37,9 +37,14 @@ def frequencies(pairs: Sequence[int], base: float) -> Float64[Tensor, "axes tota
 
 
 def rotation(
-    positions: Int64[Tensor, "tokens axes"], per_step: Float64[Tensor, "axes total"], device: torch.device
+    positions: Int64[Tensor, "tokens axes"] | Float64[Tensor, "tokens axes"],
+    per_step: Float64[Tensor, "axes total"],
+    device: torch.device,
 ) -> Rotation:
-    """Return the rotation of tokens at integer `positions`; float64 until the cosine, by default float32 after."""
+    """Return the rotation of tokens at `positions`, integers or between them.
+
+    Angles are float64 until the cosine, by default float32 after.
+    """
     angles = positions.to(torch.float64) @ per_step
     kept = torch.promote_types(torch.float32, torch.get_default_dtype())
     return Rotation(angles.cos().to(kept).to(device), angles.sin().to(kept).to(device))
