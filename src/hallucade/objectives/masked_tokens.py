@@ -5,42 +5,25 @@ arXiv:2202.04200; corrupted context as Valevski et al. 2024, arXiv:2408.14837, w
 """
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int64
-from torch import Tensor, nn
+from torch import Tensor
 
 from hallucade.models.base import LatentClip, TokenModel, forced_latents
-from hallucade.objectives.base import ObjectiveConfig, Setting
+from hallucade.objectives.base import Setting
 from hallucade.objectives.teacher_forcing import dropped_blocks
 from hallucade.objectives.token_losses.base import TokenContext
-from hallucade.objectives.token_losses.weighted import TokenLosses, TokenLossesConfig
+from hallucade.objectives.token_losses.weighted import TokenLosses
+from hallucade.objectives.token_objective import TokenObjective, TokenObjectiveConfig
 from hallucade.shapes import Action, Scalar
 
 
 @dataclass(frozen=True, kw_only=True)
-class MaskedTokensConfig(ObjectiveConfig):
-    """How much is hidden, and how answers are graded.
-
-    Raises:
-        ValueError: shares that lie outside 0 to 1.
-    """
-
-    all_share: float = 0.1  # share of frames that are hidden whole, as at the start of a draw; of others a cosine's
-    corruption: float = 0.1  # of each clip's past, the share of codes that are replaced by any: up to this
-    moving_weight: float = 0.0  # additional weight on cells whose code differs from the frame before
-    action_dropout: float = 0.0  # share of blocks that are told of no action, for guidance
-    losses: TokenLossesConfig = field(default_factory=TokenLossesConfig)  # of hidden cells
-
-    def __post_init__(self) -> None:
-        for name in ("all_share", "corruption", "action_dropout"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; it lies between 0 and 1")
-        if self.moving_weight < 0:
-            raise ValueError(f"moving_weight is {self.moving_weight}; use 0 for none, or more")
+class MaskedTokensConfig(TokenObjectiveConfig):
+    """It has nothing that the other objectives of codes have not."""
 
     def build(self) -> "MaskedTokens":
         return MaskedTokens(self, self.losses.build())
@@ -48,36 +31,25 @@ class MaskedTokensConfig(ObjectiveConfig):
     def build_for(self, setting: Setting) -> "MaskedTokens":
         return MaskedTokens(self, self.losses.build(setting))
 
-    def remarks(self) -> tuple[str, ...]:
-        return self.losses.remarks()
 
-
-class MaskedTokens:
+class MaskedTokens(TokenObjective):
     """``(model, clip, generator) -> {name: loss}``, each a mean over hidden cells; cross-entropy in nats."""
 
     hardest_step = 0  # all losses count there
 
-    def __init__(self, config: MaskedTokensConfig, losses: TokenLosses, step: int = 0) -> None:
+    def __init__(self, config: TokenObjectiveConfig, losses: TokenLosses, step: int = 0) -> None:
         self.config, self.losses, self.step = config, losses, step
 
     def at(self, step: int) -> "MaskedTokens":
         """Return what grades a model at this step: with the losses that count there."""
         return MaskedTokens(self.config, self.losses, step)
 
-    def networks(self) -> dict[str, nn.Module]:
-        """Return the networks that losses bring along."""
-        return self.losses.networks()
-
-    def network_losses(self, clip: LatentClip, generator: torch.Generator) -> Iterator[tuple[str, Scalar]]:
-        """Yield what these networks learn from."""
-        return self.losses.network_losses(clip)
-
     def __call__(self, model: TokenModel[Any], clip: LatentClip, generator: torch.Generator) -> dict[str, Scalar]:
         config, truth = self.config, clip.latents
         graded = forced_latents(model, truth.shape[1])
         answer, before = truth[:, -graded:], truth[:, -graded - 1 : -1]
         hidden = hidden_cells(answer, config.all_share, model.block, generator).to(truth.device)
-        past = corrupted(truth, model.codes, config.corruption, generator)
+        past = self.past(model, clip, graded, generator)
         dropped = dropped_blocks(clip, graded, model.block, config.action_dropout, generator)
         asked = answer.masked_fill(hidden, model.mask)
 
@@ -96,6 +68,12 @@ class MaskedTokens:
             generator=generator,
         )
         return self.losses(logits, answer, context)
+
+    def past(
+        self, model: TokenModel[Any], clip: LatentClip, graded: int, generator: torch.Generator
+    ) -> Int64[Tensor, "b t h w"]:
+        """Return what stands for a clip before each of its last latents, so many, that are graded."""
+        return corrupted(clip.latents, model.codes, self.config.corruption, generator)
 
 
 def hidden_cells(

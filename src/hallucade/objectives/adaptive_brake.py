@@ -1,0 +1,97 @@
+"""Fewer of a model's own frames where it cannot bear them: held by the ratio of two losses.
+
+What is compared is the loss after its own frames with the loss after true ones, both as running means. Where the ratio
+is too large, or its own frames use too few codes, one more frame of the unroll is held back; where it is small, one
+less. Source: project-ochre, version 4.7.1, on losses in place of its LPIPS.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor, distributed, nn
+
+from hallucade.config import Config
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdaptiveBrakeConfig(Config):
+    """When to hold back and when to let go.
+
+    Raises:
+        ValueError: bounds that cross each other, shares that are none, or no step between two changes.
+    """
+
+    least_ratio: float = 1.1  # below it one more frame is let go
+    most_ratio: float = 1.4  # above it one more is held back
+    decay: float = 0.98  # of the running means, a step
+    every: int = 20  # steps between two changes
+    least_codes: float = 0.3  # share of the true frames' number of different codes that its own must have
+
+    def __post_init__(self) -> None:
+        if not 0 < self.least_ratio < self.most_ratio:
+            raise ValueError(
+                f"least_ratio is {self.least_ratio} and most_ratio {self.most_ratio}; use 0 < least < most"
+            )
+        for name in ("decay", "least_codes"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; it lies in [0, 1)")
+        if self.every < 1:
+            raise ValueError(f"every is {self.every} steps; use 1 or more")
+
+    def build(self) -> "AdaptiveBrake":
+        return AdaptiveBrake(self)
+
+
+class AdaptiveBrake(nn.Module):
+    """Holds back frames of an unroll; all it knows is in buffers, so that a resumed training goes on as it was."""
+
+    means: Float[Tensor, "3"]  # loss after true frames, after own ones, share of codes
+    seen: Int64[Tensor, ""]  # steps that had all three
+    held: Int64[Tensor, ""]  # frames
+
+    def __init__(self, config: AdaptiveBrakeConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.register_buffer("means", torch.zeros(3))
+        self.register_buffer("seen", torch.tensor(0))
+        self.register_buffer("held", torch.tensor(0))
+
+    def limited(self, frames: int) -> int:
+        """Return how many of so many frames are let through: one at least, or nothing could be learned of them."""
+        return min(frames, max(frames - int(self.held), 1))
+
+    @torch.no_grad()
+    def update(self, forced: Tensor, own: Tensor, codes: Tensor, asked: int) -> None:
+        """Take in what one step showed, the mean over ranks; what is not finite is passed over.
+
+        Args:
+            forced: loss after true frames.
+            own: loss after own frames.
+            codes: number of different codes in own frames, over that in true ones.
+            asked: frames of the unroll before any were held back.
+        """
+        now = _mean_over_ranks(torch.stack([forced, own, codes]).to(self.means))
+        if not bool(now.isfinite().all()):
+            return
+        self.means.lerp_(now, 1.0 if int(self.seen) == 0 else 1 - self.config.decay)
+        self.seen.add_(1)
+        if int(self.seen) % self.config.every == 0:
+            self.held.copy_((self.held + self._change()).clamp(0, max(asked - 1, 0)))
+
+    def ratio(self) -> Float[Tensor, ""]:
+        """Return the running loss after own frames over that after true ones; nothing if there was no step yet."""
+        return self.means[1] / self.means[0]
+
+    def _change(self) -> int:
+        ratio, codes = float(self.ratio()), float(self.means[2])
+        if ratio > self.config.most_ratio or codes < self.config.least_codes:
+            return 1
+        return -1 if ratio < self.config.least_ratio else 0
+
+
+def _mean_over_ranks(values: Tensor) -> Tensor:
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return values
+    distributed.all_reduce(values)  # pyright: ignore[reportUnknownMemberType]
+    return values / distributed.get_world_size()
