@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from hallucade.nn.attention import Axis, SelfAttention, View
 from hallucade.nn.feed_forward import FeedForward, build_feed_forward
-from hallucade.nn.norm import EPS
+from hallucade.nn.norm import build_norm
 from hallucade.nn.positions import EQUAL, TokenPositions, head_split
 from hallucade.nn.rope import Rotation, frequencies
 
@@ -26,13 +26,13 @@ BASE = 10_000.0  # of angles per step, of vectors and rotations
 
 
 class GridBlock(nn.Module):
-    """x + attention(norm(x)), then the same with a feed-forward layer."""
+    """x + attention(norm(x)), then the same with a feed-forward layer: a world model's block that is told nothing."""
 
     def __init__(self, attention: SelfAttention, mlp: nn.Module, width: int) -> None:
         super().__init__()
-        self.attention_norm = nn.LayerNorm(width, EPS)
+        self.attention_norm = build_norm("layer", width)
         self.attention = attention
-        self.mlp_norm = nn.LayerNorm(width, EPS)
+        self.mlp_norm = build_norm("layer", width)
         self.mlp = mlp
 
     def forward(self, x: Float[Tensor, "b t n c"], view: View) -> Float[Tensor, "b t n c"]:

@@ -56,8 +56,6 @@ class MaskedVideoConfig(EncoderObjectiveConfig):
 class MaskedVideo(EncoderObjective):
     """``{"masked": loss}``: mean squared error over the pixels of hidden patches alone."""
 
-    adamw = ("mask", "project")
-
     def __init__(self, config: MaskedVideoConfig, encoder: VideoEncoder) -> None:
         super().__init__()
         if encoder.places < 2:

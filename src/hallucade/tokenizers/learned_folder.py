@@ -132,7 +132,7 @@ class LearnedFolder:
             OSError: the disk is full or refuses.
             TokenizerError: what was written is not what was read.
         """
-        with _new_folder(target) as temporary:
+        with new_folder(target) as temporary:
             for name in (ABOUT, WEIGHTS, PROBE):
                 shutil.copyfile(self.path / name, temporary / name)
             LearnedFolder(temporary).check(self.fingerprint)
@@ -213,7 +213,7 @@ def write_tokenizer(
     weights = {name: value.detach().cpu().contiguous() for name, value in tokenizer.state_dict().items()}
     latents = tokenizer.encode(picture[None, None])
     probe = {"picture": picture, "latents": latents, "reconstruction": tokenizer.decode(latents)[0, 0]}
-    with _new_folder(target) as temporary:
+    with new_folder(target) as temporary:
         (temporary / ABOUT).write_text(json.dumps(facts.to_json(), indent=1) + "\n")
         (temporary / WEIGHTS).write_bytes(safetensors.torch.save(weights))
         kept = {name: value.cpu().contiguous() for name, value in probe.items()}
@@ -222,8 +222,8 @@ def write_tokenizer(
 
 
 @contextlib.contextmanager
-def _new_folder(target: Path) -> Any:
-    """Yield a folder that takes the place of `target` once the block ends well."""
+def new_folder(target: Path) -> Any:
+    """Yield a folder that takes the place of `target` once the block ends well; the parent has one writer."""
     for left in target.parent.glob(f"{target.name}.tmp-*"):  # by a writer that was killed
         shutil.rmtree(left, ignore_errors=True)
     temporary = target.with_name(f"{target.name}.tmp-{uuid.uuid4().hex}")
