@@ -75,7 +75,7 @@ class LearnedTokenizer(PictureTokenizer):
         codes = torch.arange(self.codes, device=next(self.decoder.parameters()).device)
         return self.bottleneck.features(codes[None, :, None])[0, :, :, 0].T
 
-    def decode_vectors(self, vectors: Float[Tensor, "n d h w"]) -> Float[Tensor, "n 3 h w"]:
+    def decode_vectors(self, vectors: Float[Tensor, "n d y x"]) -> Float[Tensor, "n 3 h w"]:
         """Decode vectors of codes, or what lies between them, with gradients: for training."""
         return self.decoder(vectors.to(self._dtype)).float()
 
