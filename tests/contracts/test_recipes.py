@@ -21,8 +21,10 @@ from hallucade.data.store import EpisodeStore
 from hallucade.games.pong import PONG_ACTIONS
 from hallucade.games.registry import known_games
 from hallucade.models.base import DiffusionModel, LatentClip, TokenModel
+from hallucade.models.conv_gru import TokenConvGRUConfig
 from hallucade.models.token_transformer import TokenTransformerConfig
 from hallucade.models.unet import UNetConfig
+from hallucade.objectives.unroll_curriculum import UnrollRamp
 from hallucade.recipes.load import export
 from hallucade.recipes.registry import RECIPES
 from hallucade.recipes.run_config import RunConfig
@@ -46,6 +48,8 @@ PARAMETERS = {
     "transformer_small": 1_350_080,
     "transformer_medium": 5_064_000,
     "token_small": 2_127_272,
+    "token_self_conditioned": 2_127_272,
+    "token_gru_small": 3_326_251,
 }
 SIZE = 12  # pixels: the smallest Pong
 CODES = LearnedTokenizerConfig()  # with fresh weights, for recipes that ask the user for a tokenizer
@@ -85,6 +89,12 @@ def shrunk(recipe: RunConfig, *steps: int, **trainer: Any) -> RunConfig:
     elif isinstance(recipe.model, TokenTransformerConfig):
         recipe = replace(recipe, tokenizer=replace(CODES, convolutions=ConvolutionsConfig(widths=(8,))))
         model = replace(recipe.model, width=24, heads=2, depth=2, window=6, patch=2)
+    elif isinstance(recipe.model, TokenConvGRUConfig):
+        unrolled = replace(recipe.objective, unroll=UnrollRamp(steps=12, most=2))
+        recipe = replace(
+            recipe, tokenizer=replace(CODES, convolutions=ConvolutionsConfig(widths=(8,))), objective=unrolled
+        )
+        model = replace(recipe.model, width=16, layers=2)
     else:
         model = replace(recipe.model, width=24, heads=2, depth=2, window=6, patch=4)
     lead = recipe.model.context if isinstance(recipe.model, UNetConfig) else 4
@@ -144,7 +154,7 @@ def test_clips_and_prompts_suit_the_model(recipe: RunConfig) -> None:
 def build(recipe: RunConfig) -> DiffusionModel[Any] | TokenModel[Any]:
     assert isinstance(recipe.recording, RecordingConfig)
     size = recipe.recording.frame_size
-    tokenizer = CODES if isinstance(recipe.model, TokenTransformerConfig) else recipe.tokenizer
+    tokenizer = CODES if isinstance(recipe.model, TokenTransformerConfig | TokenConvGRUConfig) else recipe.tokenizer
     model = recipe.model.build_on(tokenizer.build(), PONG_ACTIONS, (size, size))
     assert isinstance(model, DiffusionModel | TokenModel)
     return model

@@ -2,8 +2,12 @@
 
 from dataclasses import replace
 
+from hallucade.models.conv_gru import TokenConvGRUConfig
 from hallucade.models.token_transformer import TokenTransformerConfig
+from hallucade.objectives.autoregressive_tokens import AutoregressiveTokensConfig
 from hallucade.objectives.masked_tokens import MaskedTokensConfig
+from hallucade.objectives.self_conditioned_tokens import SelfConditionedTokensConfig
+from hallucade.objectives.unroll_curriculum import ScheduledSampling, UnrollRamp
 from hallucade.recipes.any_game import unet_small
 from hallucade.recipes.run_config import RunConfig
 from hallucade.samplers.maskgit import MaskGITSamplerConfig
@@ -24,4 +28,36 @@ def token_small() -> RunConfig:
         objective=MaskedTokensConfig(),
         sampler=MaskGITSamplerConfig(),
         stages=(Stage(steps=6000, frames=20, batch=16),),
+    )
+
+
+def token_self_conditioned() -> RunConfig:
+    """`token_small` that learns from its own frames too: each step draws the clip's past before it is graded.
+
+    The share of true frames in the past falls to one half around the middle of the training.
+    """
+    return replace(
+        token_small(),
+        recipe="token_self_conditioned",
+        objective=SelfConditionedTokensConfig(truth=ScheduledSampling(middle=3000, slope=600.0, least=0.5)),
+    )
+
+
+def token_gru_small() -> RunConfig:
+    """A recurrent model of codes that trains on its own frames: `hallucade train token_gru_small --latents CACHE`.
+
+    It needs a tokenizer, as `token_small` does. Whatever is played, a frame costs the same: its memory is three layers
+    of the size of a frame of codes. From step 1000 on a clip's last frames are the model's own, up to twelve of twenty,
+    and ever fewer of them the true ones after all.
+    """
+    return replace(
+        token_small(),
+        recipe="token_gru_small",
+        model=TokenConvGRUConfig(),
+        objective=AutoregressiveTokensConfig(
+            all_share=0.3,
+            unroll=UnrollRamp(start=1000, steps=3000, most=12),
+            truth=ScheduledSampling(middle=3000, slope=800.0),
+            own=MaskGITSamplerConfig(steps=4),
+        ),
     )
