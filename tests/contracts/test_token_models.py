@@ -7,16 +7,27 @@ import torch
 
 from hallucade.models.base import LatentClip
 from hallucade.models.conv_gru import TokenConvGRU, TokenConvGRUConfig
+from hallucade.models.raster_head import RasterHeadConfig
+from hallucade.models.raster_transformer import RasterTransformer, RasterTransformerConfig
 from hallucade.models.token_transformer import TokenTransformer, TokenTransformerConfig
 from hallucade.nn.action_injection import AdaLNInjectionConfig, CrossAttentionInjectionConfig
 from hallucade.objectives.masked_tokens import MaskedTokensConfig
+from hallucade.objectives.raster_tokens import RasterTokensConfig
 from hallucade.rollout import rollout
 from hallucade.samplers.base import seeded
 from hallucade.samplers.maskgit import MaskGITSamplerConfig
+from hallucade.samplers.raster import RasterSamplerConfig
 
 CODES, ACTIONS, H, W, LONG = 11, 3, 2, 4, 13
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}
-BASE = TokenTransformerConfig(width=24, depth=2, heads=2, window=5, code_width=6, zero_init=False)
+SIZES = {"width": 24, "depth": 2, "heads": 2, "window": 5, "code_width": 6, "zero_init": False}
+BASE = TokenTransformerConfig(**SIZES)
+RASTER = RasterTransformerConfig(**SIZES, head=RasterHeadConfig(width=20, depth=2, heads=2))
+KINDS = {
+    TokenTransformerConfig: TokenTransformer,
+    TokenConvGRUConfig: TokenConvGRU,
+    RasterTransformerConfig: RasterTransformer,
+}
 MODELS = {
     "factorised": BASE,
     "full": replace(BASE, layout="full", positions="video"),
@@ -27,6 +38,8 @@ MODELS = {
     "cross": replace(BASE, injection=CrossAttentionInjectionConfig()),
     "recurrent": TokenConvGRUConfig(width=10, layers=2, code_width=6, fill=2),
     "recurrent, alone": TokenConvGRUConfig(width=10, layers=1, code_width=6, fill=1, kernel=1),
+    "raster": RASTER,
+    "raster, blocks": replace(RASTER, block=2, window=6, sink=2),
 }
 
 
@@ -38,8 +51,7 @@ def config(request):
 @pytest.fixture
 def model(config):
     torch.manual_seed(0)
-    kind = TokenConvGRU if isinstance(config, TokenConvGRUConfig) else TokenTransformer
-    model = kind(config, CODES, ACTIONS, (H, W)).eval()
+    model = KINDS[type(config)](config, CODES, ACTIONS, (H, W)).eval()
     with torch.no_grad():
         for weight in model.parameters():  # some begin at zero, and hide what lies behind them
             weight.add_(0.05 * torch.randn_like(weight))
@@ -129,9 +141,10 @@ def test_dropped_actions_are_those_of_no_action(model):
     torch.testing.assert_close(ours, free, **CLOSE)
 
 
-def test_every_weight_learns_from_hidden_cells(model):
+def test_every_weight_learns_from_cells(model):
     model.train()
-    loss = MaskedTokensConfig(action_dropout=0.5).build()(model, clip(), torch.Generator().manual_seed(0))["cross_entropy"]
+    objective = RasterTokensConfig if isinstance(model, RasterTransformer) else MaskedTokensConfig
+    loss = objective(action_dropout=0.5).build()(model, clip(), torch.Generator().manual_seed(0))["cross_entropy"]
     loss.backward()
     without = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
     one_key = "blocks.0.injection.attention.q."  # of a frame's only action: there is nothing to choose
@@ -140,7 +153,8 @@ def test_every_weight_learns_from_hidden_cells(model):
 
 @torch.no_grad()
 def test_a_draw_is_the_same_alone_and_in_a_batch(model):
-    sampler, whole, first = MaskGITSamplerConfig(steps=3).build(), clip(batch=3), start(model)
+    config = RasterSamplerConfig() if isinstance(model, RasterTransformer) else MaskGITSamplerConfig(steps=3)
+    sampler, whole, first = config.build(), clip(batch=3), start(model)
 
     def dreamed(rows):
         some = LatentClip(whole.latents[rows, :first], whole.actions[rows, : first - 1])

@@ -60,8 +60,12 @@ class TokenTransformer(ActedTransformer, TokenModel[TransformerMemory]):
         action_features: int,
         latent_shape: tuple[int, ...],
         axes: int = 0,
+        writes: int | None = None,
     ) -> None:
-        """Build a network for encoded actions, of which the last `axes` features are those of a stick or a mouse."""
+        """Build a network for encoded actions, of which the last `axes` features are those of a stick or a mouse.
+
+        `writes` is how many numbers it says of a cell; None for the logits of all codes.
+        """
         super().__init__(
             config,
             (config.code_width, *latent_shape),
@@ -69,7 +73,7 @@ class TokenTransformer(ActedTransformer, TokenModel[TransformerMemory]):
             features=action_features,
             axes=axes,
             stride=config.stride,
-            writes=codes,
+            writes=writes or codes,
         )
         self.config, self.codes, self.latent_shape = config, codes, latent_shape
         self.block, self.context = config.block, config.window
@@ -80,9 +84,7 @@ class TokenTransformer(ActedTransformer, TokenModel[TransformerMemory]):
     def logits(
         self, state: TransformerMemory, action: Action | None, tokens: Int64[Tensor, "b k h w"]
     ) -> Float[Tensor, "b k h w codes"]:
-        cues = self._cues(tokens, self.next_rows(state, action, tokens.shape[1]))
-        read, _ = self.read_next(state.frames, state.caches, self._embedded(tokens), cues)
-        return self._last(self.read_out(read, cues))
+        return self.said(state, action, tokens)
 
     def forced_logits(
         self,
@@ -90,6 +92,20 @@ class TokenTransformer(ActedTransformer, TokenModel[TransformerMemory]):
         tokens: Int64[Tensor, "b p h w"],
         dropped: Bool[Tensor, "b n"] | None = None,
     ) -> Float[Tensor, "b p h w codes"]:
+        return self.forced_said(clip, tokens, dropped)
+
+    def said(
+        self, state: TransformerMemory, action: Action | None, tokens: Int64[Tensor, "b k h w"]
+    ) -> Float[Tensor, "b k h w writes"]:
+        """Return what the network says of every cell of the next block."""
+        cues = self._cues(tokens, self.next_rows(state, action, tokens.shape[1]))
+        read, _ = self.read_next(state.frames, state.caches, self._embedded(tokens), cues)
+        return self._last(self.read_out(read, cues))
+
+    def forced_said(
+        self, clip: LatentClip, tokens: Int64[Tensor, "b p h w"], dropped: Bool[Tensor, "b n"] | None
+    ) -> Float[Tensor, "b p h w writes"]:
+        """Return what the network says of the cells of a clip's last p latents; see ``forced_logits``."""
         first, total = first_forced(self, clip, tokens), clip.latents.shape[1]
         self.check_actions(clip.actions.shape[1], total)
         seen = self._cues(clip.latents, self.action_rows(clip.actions))
@@ -124,5 +140,5 @@ class TokenTransformer(ActedTransformer, TokenModel[TransformerMemory]):
     def _embedded(self, tokens: Int64[Tensor, "b t h w"]) -> Float[Tensor, "b t c h w"]:
         return self.embed_code(tokens).movedim(-1, 2)
 
-    def _last(self, frames: Float[Tensor, "b t codes h w"]) -> Float[Tensor, "b t h w codes"]:
+    def _last(self, frames: Float[Tensor, "b t writes h w"]) -> Float[Tensor, "b t h w writes"]:
         return frames.movedim(2, -1).float()

@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from hallucade.models.base import LatentClip, TokenModel, forced_latents
+from hallucade.models.raster import RasterModel
 from hallucade.objectives.base import Setting
 from hallucade.objectives.teacher_forcing import dropped_blocks
 from hallucade.objectives.token_losses.base import TokenContext
@@ -48,10 +49,9 @@ class MaskedTokens(TokenObjective):
         config, truth = self.config, clip.latents
         graded = forced_latents(model, truth.shape[1])
         answer, before = truth[:, -graded:], truth[:, -graded - 1 : -1]
-        hidden = hidden_cells(answer, config.all_share, model.block, generator).to(truth.device)
+        asked, graded_cells = self.asked(model, answer, generator)
         past = self.past(model, clip, graded, generator)
         dropped = dropped_blocks(clip, graded, model.block, config.action_dropout, generator)
-        asked = answer.masked_fill(hidden, model.mask)
 
         def under(action: Action) -> Float[Tensor, "b k h w codes"]:
             actions = torch.cat([clip.actions[:, : -action.shape[1]], action], 1)
@@ -60,7 +60,7 @@ class MaskedTokens(TokenObjective):
         logits = model.forced_logits(LatentClip(past, clip.actions, clip.seeds), asked, dropped)
         context = TokenContext(
             step=self.step,
-            cells=hidden * (1 + config.moving_weight * (answer != before)),
+            cells=graded_cells * (1 + config.moving_weight * (answer != before)),
             past=before,
             block=model.block,
             actions=clip.leading_to(truth.shape[1] - graded, truth.shape[1]),
@@ -69,11 +69,34 @@ class MaskedTokens(TokenObjective):
         )
         return self.losses(logits, answer, context)
 
+    def asked(
+        self, model: TokenModel[Any], answer: Int64[Tensor, "b p h w"], generator: torch.Generator
+    ) -> tuple[Int64[Tensor, "b p h w"], Bool[Tensor, "b p h w"]]:
+        """Return what the model is shown of the answers, and which cells of them are graded."""
+        return asked_cells(model, answer, self.config.all_share, generator)
+
     def past(
         self, model: TokenModel[Any], clip: LatentClip, graded: int, generator: torch.Generator
     ) -> Int64[Tensor, "b t h w"]:
         """Return what stands for a clip before each of its last latents, so many, that are graded."""
         return corrupted(clip.latents, model.codes, self.config.corruption, generator)
+
+
+def asked_cells(
+    model: TokenModel[Any], answer: Int64[Tensor, "b p h w"], all_share: float, generator: torch.Generator
+) -> tuple[Int64[Tensor, "b p h w"], Bool[Tensor, "b p h w"]]:
+    """Hide cells of each block, and also say which they are; see ``hidden_cells``.
+
+    Raises:
+        ValueError: the model knows the cells before each one, whichever are hidden.
+    """
+    if isinstance(model, RasterModel):
+        raise ValueError(
+            f"a {type(model).__name__} draws cells one after the other, and does not fill in hidden ones; train it "
+            "with the objective RasterTokensConfig (recipe token_raster_small)"
+        )
+    hidden = hidden_cells(answer, all_share, model.block, generator).to(answer.device)
+    return answer.masked_fill(hidden, model.mask), hidden
 
 
 def hidden_cells(

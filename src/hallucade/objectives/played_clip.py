@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from hallucade.models.base import LatentClip, TokenModel, forced_latents
-from hallucade.objectives.masked_tokens import corrupted, hidden_cells
+from hallucade.objectives.masked_tokens import corrupted, asked_cells
 from hallucade.objectives.token_losses.base import TokenContext
 from hallucade.objectives.token_losses.weighted import TokenLosses
 from hallucade.objectives.token_objective import TokenObjectiveConfig
@@ -46,12 +46,12 @@ class PlayedClip:
         truth, k, device = clip.latents, model.block, clip.latents.device
         graded = forced_latents(model, truth.shape[1])
         answer, rolls = truth[:, -graded:], (len(truth), graded // k)
-        hidden = hidden_cells(answer, config.all_share, k, generator).to(device)
+        asked, hidden = asked_cells(model, answer, config.all_share, generator)
         moving = answer != truth[:, -graded - 1 : -1]
         return cls(
             clip,
             past=corrupted(truth, model.codes, config.corruption, generator),
-            asked=answer.masked_fill(hidden, model.mask),
+            asked=asked,
             cells=hidden * (1 + config.moving_weight * moving),
             unheard=(torch.rand(rolls, generator=generator) < config.action_dropout).to(device),
             trusted=(torch.rand(rolls, generator=generator) < truth_share).to(device),

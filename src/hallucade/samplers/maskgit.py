@@ -15,6 +15,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from hallucade.models.base import TokenModel, WorldModel
+from hallucade.models.raster import RasterModel
 from hallucade.samplers.base import Generators, SamplerConfig, check_steps
 from hallucade.samplers.categorical import CodeChoice, gumbel
 from hallucade.shapes import Action
@@ -41,6 +42,11 @@ class MaskGITSamplerConfig(SamplerConfig):
         return MaskGITSampler(self)
 
     def view(self, model: WorldModel[Any]) -> WorldModel[Any]:
+        if isinstance(model, RasterModel):
+            raise ValueError(
+                f"the MaskGIT sampler draws cells in any order, and a {type(model).__name__} knows those before each "
+                "one only; use the raster sampler (recipe token_raster_small)"
+            )
         if isinstance(model, TokenModel):
             return model
         raise ValueError(
