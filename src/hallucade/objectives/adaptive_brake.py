@@ -5,6 +5,7 @@ is too large, or its own frames use too few codes, one more frame of the unroll 
 less. Source: project-ochre, version 4.7.1, on losses in place of its LPIPS.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -22,14 +23,14 @@ class AdaptiveBrakeConfig(Config):
         ValueError: bounds that cross each other, shares that are none, or no step between two changes.
     """
 
-    least_ratio: float = 1.1  # below it one more frame is let go
-    most_ratio: float = 1.4  # above it one more is held back
+    most_ratio: float | None = None  # above it one more frame is held back, 1.4 say; None never holds any
+    least_ratio: float = 1.1  # below it one more is let go
     decay: float = 0.98  # of the running means, a step
     every: int = 20  # steps between two changes
     least_codes: float = 0.3  # share of the true frames' number of different codes that its own must have
 
     def __post_init__(self) -> None:
-        if not 0 < self.least_ratio < self.most_ratio:
+        if not 0 < self.least_ratio < (self.most_ratio or math.inf):
             raise ValueError(
                 f"least_ratio is {self.least_ratio} and most_ratio {self.most_ratio}; use 0 < least < most"
             )
@@ -39,8 +40,9 @@ class AdaptiveBrakeConfig(Config):
         if self.every < 1:
             raise ValueError(f"every is {self.every} steps; use 1 or more")
 
-    def build(self) -> "AdaptiveBrake":
-        return AdaptiveBrake(self)
+    def build(self) -> "AdaptiveBrake | None":
+        """Build the brake, if there is to be one."""
+        return None if self.most_ratio is None else AdaptiveBrake(self, self.most_ratio)
 
 
 class AdaptiveBrake(nn.Module):
@@ -50,9 +52,9 @@ class AdaptiveBrake(nn.Module):
     seen: Int64[Tensor, ""]  # steps that had all three
     held: Int64[Tensor, ""]  # frames
 
-    def __init__(self, config: AdaptiveBrakeConfig) -> None:
+    def __init__(self, config: AdaptiveBrakeConfig, most_ratio: float) -> None:
         super().__init__()
-        self.config = config
+        self.config, self._most_ratio = config, most_ratio
         self.register_buffer("means", torch.zeros(3))
         self.register_buffer("seen", torch.tensor(0))
         self.register_buffer("held", torch.tensor(0))
@@ -85,7 +87,7 @@ class AdaptiveBrake(nn.Module):
 
     def _change(self) -> int:
         ratio, codes = float(self.ratio()), float(self.means[2])
-        if ratio > self.config.most_ratio or codes < self.config.least_codes:
+        if ratio > self._most_ratio or codes < self.config.least_codes:
             return 1
         return -1 if ratio < self.config.least_ratio else 0
 

@@ -48,7 +48,7 @@ class AutoregressiveTokensConfig(TokenObjectiveConfig):
     own: MaskGITSamplerConfig = field(default_factory=lambda: MaskGITSamplerConfig(steps=1))  # how its own are drawn
     chunk: int | None = 8  # blocks whose activations are kept together, and recomputed; None keeps those of all
     through: int | None = 16  # blocks after which no gradient goes back any further; None lets it go back to the start
-    brake: AdaptiveBrakeConfig | None = None  # holds the unroll back where the model cannot bear it
+    brake: AdaptiveBrakeConfig = field(default_factory=AdaptiveBrakeConfig)  # holds back what it cannot bear
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -82,7 +82,7 @@ class AutoregressiveTokens(TokenObjective, nn.Module):
     def __init__(self, config: AutoregressiveTokensConfig, losses: TokenLosses) -> None:
         nn.Module.__init__(self)
         self.config, self.losses = config, losses
-        self.brake = None if config.brake is None else config.brake.build()
+        self.brake = config.brake.build()
         self.hardest_step = config.unroll.full_from
         self.metrics: dict[str, Tensor] = {}
         self.recomputation = Recomputation()
