@@ -65,6 +65,11 @@ COMMANDS = {
     "rollout": Command("worlds", "rollout", "Dream a video, of any length in constant memory."),
     "plan": Command("plan", "plan", "Act in the true game by planning in a dream.", parses=True),
     "probe": Command("probe", "probe", "Learn to read states or rewards off pictures, as a cost for planning."),
+    "probe-encoder": Command(
+        "probe_encoder",
+        "probe_encoder",
+        "Say what an encoder knows of a game: its simulator's state, read off features by a linear map.",
+    ),
     "play": Command("worlds", "play", "Play a dream in the browser, beside the true game."),
     "export": Command("worlds", "export", "Write a run or a store for others, and nothing else."),
     "import-checkpoint": Command(

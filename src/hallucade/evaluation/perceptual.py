@@ -1,4 +1,4 @@
-"""How dreams look to networks that others trained: LPIPS, FID, FVD, and a Fréchet distance that needs no download."""
+"""How dreams look to other networks: LPIPS, FID, FVD, and Fréchet distances that need no download."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from hallucade.config import Config
 from hallucade.evaluation.intervals import exact_mean
+from hallucade.evaluation.metrics.encoder_features import EncoderFeatures
 from hallucade.evaluation.metrics.features import FeatureNetwork
 from hallucade.evaluation.metrics.frechet import frechet_distance
 from hallucade.evaluation.metrics.i3d import I3d
@@ -39,6 +40,7 @@ class PerceptualConfig(Config):
     lpips_heads: str | None = None  # file of the linear heads; by default those of torchmetrics
     fid: str | None = None  # file of FID's Inception weights, or "cache" for torch.hub's
     fvd: str | None = None  # TorchScript file of I3D, or "cache"; it is a program: give one that you trust
+    encoder: str | None = None  # a run that pre-trained an encoder on such play, see docs/pretraining.md
     until: tuple[int, ...] = (16,)  # the frames 1 to each of these are one set
 
     def __post_init__(self) -> None:
@@ -58,6 +60,7 @@ class PerceptualConfig(Config):
         if lpips is not None:
             lpips.check_size(*size)
         networks, notes = list[FeatureNetwork](), list[str]()
+        until = sorted({min(last, max(horizons)) for last in self.until})
         if self.lite0 == "on" or (self.lite0 == "auto" and lite0_installed()):
             networks.append(Lite0.load(*size))
         elif self.lite0 == "auto":
@@ -66,7 +69,11 @@ class PerceptualConfig(Config):
             networks.append(FidInception.load(None if self.fid == CACHE else self.fid))
         if self.fvd is not None:
             networks.append(I3d.load(None if self.fvd == CACHE else self.fvd))
-        until = sorted({min(last, max(horizons)) for last in self.until})
+        if self.encoder is not None:
+            encoder = EncoderFeatures.load(self.encoder, *size)
+            for last in until:
+                encoder.check_frames(last)
+            networks.append(encoder)
         for network in networks:
             if until[0] < network.least_frames:
                 raise ValueError(

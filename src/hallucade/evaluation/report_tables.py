@@ -190,6 +190,7 @@ PICTURES = {
     "lpips": "LPIPS, 0 is the same",
 }
 DISTANCES = {  # of the Fréchet distance: its label, the kernel distance beside it, that one's label
+    "frechet_encoder": ("Fréchet distance on a pre-trained encoder (not FVD)", "mmd_encoder", "Kernel distance on it"),
     "frechet_lite0": ("Fréchet distance on EfficientNet-lite0 (not FID)", "mmd_lite0", "Kernel distance on the same"),
     "fid": ("FID", "kid", "KID"),
     "fvd": ("FVD", "kvd", "KVD"),

@@ -70,6 +70,11 @@ class TokenGrid(nn.Module):
             for axis in axes_of(layout, depth)
         )
 
+    @property
+    def layers(self) -> list[GridBlock]:
+        """The blocks, in order."""
+        return list(cast("Iterable[GridBlock]", self.blocks))
+
     def vectors(self, frames: int, kept: Int64[Tensor, "b n"] | None, device: torch.device) -> Float[Tensor, "b t n c"]:
         """Return what is added to tokens that know nothing yet of where they stand; b is 1 where all are kept."""
         found = grid_vectors(frames, self.rows, self.columns, self.width).to(device)
@@ -80,7 +85,7 @@ class TokenGrid(nn.Module):
     ) -> Float[Tensor, "b t n c"]:
         """Run the blocks; `kept` names the places of each frame's n tokens, row by row, where some are left out."""
         views: dict[Axis, View] = {}
-        for block in cast("Iterable[GridBlock]", self.blocks):
+        for block in self.layers:
             axis = block.attention.axis
             if axis not in views:
                 views[axis] = View(self._turn(axis, x.shape[1], kept, x.device))

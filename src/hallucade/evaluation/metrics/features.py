@@ -17,7 +17,7 @@ class FeatureNetwork(nn.Module, ABC):
     kernel: ClassVar[str]  # that of the kernel distance
     label: ClassVar[str]  # in words
     dims: int
-    least_frames: ClassVar[int] = 1
+    least_frames: int = 1
 
     def __init__(self, about: str) -> None:
         super().__init__()
