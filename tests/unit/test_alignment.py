@@ -88,7 +88,7 @@ def test_aligned_play_is_aligned(panned: list[Run]) -> None:
 
 
 @pytest.mark.parametrize("frames", [-2, -1, 1, 2])
-def test_shifted_play_is_an_error_that_names_the_lag(panned: list[Run], frames: int) -> None:
+def test_r12_shifted_play_is_an_error_that_names_the_lag(panned: list[Run], frames: int) -> None:
     alignment = estimate_alignment(ACTIONS, [late(run, frames) for run in panned])
     word = "late" if frames > 0 else "early"
     assert control(alignment, "yaw").decision == f"{word} by {abs(frames)}"
@@ -99,7 +99,7 @@ def test_shifted_play_is_an_error_that_names_the_lag(panned: list[Run], frames: 
     assert f"--delay {-frames}: row i belongs to frame i {'-' if frames > 0 else '+'} {abs(frames)}" in remedy
 
 
-def test_an_inverted_axis_is_an_error_of_that_axis_alone(panned: list[Run]) -> None:
+def test_r12_an_inverted_axis_is_an_error_of_that_axis_alone(panned: list[Run]) -> None:
     alignment = estimate_alignment(ACTIONS, [replace(r, rows=r.rows * np.float32([1, 1, 1, -1])) for r in panned])
     assert control(alignment, "pitch").decision == "inverted"
     assert control(alignment, "yaw").decision == "aligned"

@@ -162,7 +162,7 @@ def test_muon_refuses_vectors() -> None:
         Muon([nn.Parameter(torch.zeros(3))], lr=0.1)
 
 
-def test_the_schedule_keeps_the_ratio_of_learning_rates() -> None:
+def test_r17_the_schedule_keeps_the_ratio_of_learning_rates() -> None:
     optimizer = OptimizerConfig(learning_rate=1e-3, muon_learning_rate=15e-3).build(with_gradients(Network()))
     for share in (0.01, 0.5, 1.0, 0.25):
         optimizer.step(share)

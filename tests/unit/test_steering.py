@@ -105,6 +105,17 @@ def test_movement_adds_to_keys_and_to_held_values() -> None:
     assert [hands.yaw(), hands.yaw()] == [6.5, 6]
 
 
+def test_r25_keys_and_mouse_reach_the_model_in_the_units_of_training() -> None:
+    recorded = SPACE.idle
+    recorded[SPACE.names.index("yaw")] = 4.0  # degrees a frame, as a store holds them
+    by_key, by_mouse = Hands(), Hands()
+    by_key.say("ArrowRight")  # `by_key` of the axis, and not its end
+    by_mouse.say(moved={"yaw": 4.0})
+    for hands in (by_key, by_mouse):
+        played = hands.steering.row(hands.controller.read())
+        assert np.array_equal(SPACE.encode(played), SPACE.encode(recorded))
+
+
 def test_a_flick_spreads_over_two_frames_and_what_is_beyond_is_lost() -> None:
     hands = Hands()
     hands.say(moved={"yaw": 22.0})
