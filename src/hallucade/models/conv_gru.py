@@ -38,7 +38,7 @@ class TokenConvGRUConfig(WorldModelConfig):
 
     width: int = 128  # channels that each layer remembers
     layers: int = 3
-    kernel: int = 3  # cells a side; a layer's memory moves by no more than half of that in a frame
+    kernel: int = 3  # cells a side; what a layer remembers moves by no more than half of that in a frame
     code_width: int = 64  # numbers that a code is embedded in
     fill: int = 2  # convolutions over cells that are known already; 0 answers every cell by itself, as project-ochre
     context: int = 8  # latents that a prompt should hold: the memory begins empty
