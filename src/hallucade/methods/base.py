@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, cast
 
 import torch
@@ -101,7 +101,7 @@ def rank_states(module: nn.Module) -> dict[str, RankState]:
 def latent_clip(tokenizer: Tokenizer, batch: Clip) -> LatentClip:
     """Return the latents of a batch: those of a cache where it has them, else those of its frames."""
     latents = tokenizer.encode(batch.frames) if batch.latents is None else batch.latents
-    return LatentClip.encoded(latents, batch.actions, tokenizer.stride)
+    return replace(LatentClip.encoded(latents, batch.actions, tokenizer.stride), pace=batch.pace)
 
 
 @dataclass(frozen=True, kw_only=True)

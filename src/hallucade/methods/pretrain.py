@@ -23,7 +23,7 @@ class Pretrain(Method):
         self.tokenizer = tokenizer.requires_grad_(False).eval()
         self.model = model
         self.objective = objective
-        self._sized: dict[tuple[Any, ...], WorldModel[Any]] = {}  # the model as stages of other sizes see it
+        self._seen: dict[tuple[Any, ...], WorldModel[Any]] = {}  # the model as stages of other sizes see it
         self.networks = nn.ModuleDict(objective.networks() if isinstance(objective, TaughtObjective) else {})
 
     def hardest_step(self, step: int) -> int:
@@ -54,4 +54,15 @@ class Pretrain(Method):
 
     def _graded(self, clip: LatentClip, step: int, generator: torch.Generator) -> Mapping[str, Scalar]:
         objective = self.objective.at(step) if isinstance(self.objective, Scheduled) else self.objective
-        return objective(self.model, clip, generator)
+        return objective(self._model_of(clip), clip, generator)
+
+    def _model_of(self, clip: LatentClip) -> WorldModel[Any]:
+        """Return the model as it sees clips of this size and pace, compiled if it is."""
+        compiled = self.model._compiled_call_impl is not None
+        key = (*clip.latents.shape[2:], clip.pace, compiled)
+        if key not in self._seen:
+            model = self.model.at(tuple(clip.latents.shape[2:]), clip.pace)
+            if compiled and model is not self.model:
+                model.compile(dynamic=False)
+            self._seen[key] = model
+        return self._seen[key]

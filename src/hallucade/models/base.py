@@ -31,6 +31,7 @@ class LatentClip:
     latents: Latents
     actions: Actions  # b (t - 1) * r a: r lead from each latent to the next
     seeds: tuple[int, ...] | None = None  # one a row, of noise that a memory holds; None: each row's number
+    pace: float = 1.0  # frames of the game that is learned from one of these to the next
 
     @classmethod
     def encoded(

@@ -1,7 +1,7 @@
 """What a training would need, said before it is begun: nothing is written, and no network takes memory."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,11 +18,12 @@ from hallucade.recipes.latents import on_latents
 from hallucade.recipes.load import default_device
 from hallucade.recipes.networks import CRITIC, MODEL, TEACHER, given_networks, read_network
 from hallucade.recipes.run_config import RunConfig, Source
+from hallucade.recipes.stages import counted, framings, on_play
 from hallucade.recipes.train import method_of
 from hallucade.shapes import Latents
 from hallucade.tokenizers.absent import AbsentTokenizerConfig
 from hallucade.tokenizers.base import Tokenizer
-from hallucade.training.curriculum import Stage
+from hallucade.training.curriculum import Stage, first_steps
 from hallucade.training.memory_budget import MemoryBudget, StandIns, memory_budget
 
 
@@ -32,8 +33,9 @@ class DryRun:
 
     recipe: str
     device: torch.device
-    stage: Stage  # the one with most frames in a batch
-    shape: tuple[int, ...]  # of the latents of one rank's batch
+    stage: Stage  # the one that needs most
+    shape: tuple[int, ...]  # of the latents of one rank's batch in it
+    peaks: tuple[tuple[Stage, int], ...]  # every stage and the peak of its steps, in bytes
     assumed: tuple[str, ...]  # networks that are not given, taken to be as large as the model
     spread: int  # ranks over which networks are spread
     budget: MemoryBudget
@@ -50,9 +52,17 @@ class DryRun:
             f"{self.recipe} on {self.device.type}, a step of {'x'.join(map(str, self.shape))} latents",
             *table,
             f"at rest {rest}; at the peak of a step {peak}, of which gradients, activations and copies are {work}",
+            *self._stage_lines(),
             *self._spread_lines(),
             f"a checkpoint takes {saved} on disk, and {held} of the host's memory while it is written",
             *(f"the {name} is not given: taken to be as large as the model" for name in self.assumed),
+        ]
+
+    def _stage_lines(self) -> list[str]:
+        if len(self.peaks) == 1:
+            return []
+        return [
+            f"stages.{i} ({stage.describe()}): {_size(peak)} at its peak" for i, (stage, peak) in enumerate(self.peaks)
         ]
 
     def _spread_lines(self) -> list[str]:
@@ -95,16 +105,35 @@ def dry_run(
     Raises:
         ValueError: the recipe does not say what play it is for, or what training itself would refuse.
     """
-    config = replace(on_latents(config, latents), source=config.source if store is None else Source.of(store))
-    if config.source is None:
+    config = on_latents(config, latents)
+    recorded = config.source if store is None else Source.of(store)
+    if recorded is None:
         raise ValueError(f"{config.recipe} does not say what its play looks like before there is some; give --store")
-    device = device or default_device()
+    config, device = on_play(config, recorded), device or default_device()
     models, assumed = _models(config, networks or {})
     tokenizer = _latents_only(config)
+    config = counted(config, tokenizer, recorded)
+    tried = [_tried(config, models, tokenizer, recorded, number, device) for number in range(len(config.stages))]
+    most = max(range(len(tried)), key=lambda number: tried[number][1].peak)
+    shape, budget = tried[most]
+    spread = _ranks() if config.trainer.sharded else 1
+    peaks = tuple((stage, found.peak) for stage, (_, found) in zip(config.stages, tried, strict=True))
+    return DryRun(config.recipe, device, config.stages[most], shape, peaks, assumed, spread, budget)
+
+
+def _tried(
+    config: RunConfig,
+    models: Mapping[str, WorldModelConfig],
+    tokenizer: Tokenizer,
+    recorded: Source,
+    number: int,
+    device: torch.device,
+) -> tuple[tuple[int, ...], MemoryBudget]:
+    """Return the shape of a stage's batch, and what its steps need, on networks of its own."""
     stand_ins, source = StandIns(device), config.source
-    shape = tokenizer.latent_shape(*source.frame_size)
+    assert source is not None
     built: dict[str, WorldModel[Any]] = {
-        role: stand_ins.network(lambda model=model: model.build(source.actions, shape))
+        role: stand_ins.network(lambda model=model: model.build_on(tokenizer, source.actions, source.frame_size))
         for role, model in models.items()
     }
     for role, network in built.items():
@@ -112,13 +141,14 @@ def dry_run(
             freeze(network)
         elif config.lora.rank:
             config.lora.adapt(network)
-    stage, first = _largest(config.stages)
-    clip = stand_ins.like(_clip(config, stage, tokenizer.stride, shape))
+    shown = framings(config.stages, recorded)
+    shape = tokenizer.latent_shape(*(shown[number].size or recorded.frame_size))
+    clip = replace(_clip(config, number, tokenizer, shape), pace=shown[number].stride / shown[-1].stride)
+    clip = stand_ins.like(clip)
     assert clip.latents is not None
     method = method_of(config, tokenizer, built)
-    budget = memory_budget(config.trainer, method, clip, first, device)
-    spread = _ranks() if config.trainer.sharded else 1
-    return DryRun(config.recipe, device, stage, tuple(clip.latents.shape), assumed, spread, budget)
+    budget = memory_budget(config.trainer, method, clip, first_steps(config.stages)[number], device)
+    return tuple(clip.latents.shape), budget
 
 
 def _models(config: RunConfig, runs: Mapping[str, Path]) -> tuple[dict[str, WorldModelConfig], tuple[str, ...]]:
@@ -136,24 +166,19 @@ def _models(config: RunConfig, runs: Mapping[str, Path]) -> tuple[dict[str, Worl
     return models, tuple(sorted(set(asked) - {CRITIC} - set(runs)))
 
 
-def _largest(stages: Sequence[Stage]) -> tuple[Stage, int]:
-    """Return the stage with most frames in a batch, and its first step."""
-    number = max(range(len(stages)), key=lambda i: stages[i].frames * stages[i].batch)
-    return stages[number], sum(stage.steps for stage in stages[:number])
-
-
-def _clip(config: RunConfig, stage: Stage, stride: int, shape: tuple[int, ...]) -> Clip:
-    """Return a batch of this rank, on torch's meta device."""
+def _clip(config: RunConfig, number: int, tokenizer: Tokenizer, shape: tuple[int, ...]) -> Clip:
+    """Return a batch of this rank in a stage, on torch's meta device."""
     assert config.source is not None
-    ranks = _ranks()
+    ranks, stage = _ranks(), config.stages[number]
     if stage.batch % ranks:
         raise ValueError(f"a batch of {stage.batch} windows cannot be shared by {ranks} ranks; choose a multiple")
     batch, features = stage.batch // ranks, config.source.actions.features
+    kind = torch.float32 if tokenizer.codes is None else torch.int64
     with torch.device("meta"):
         return Clip(
             torch.empty((batch, stage.frames, 0, 0, 3), dtype=torch.uint8),
             torch.empty(batch, stage.frames - 1, features),
-            latents=torch.empty(batch, stage.frames // stride, *shape),
+            latents=torch.empty((batch, stage.frames // tokenizer.stride, *shape), dtype=kind),
         )
 
 
@@ -163,10 +188,10 @@ def _ranks() -> int:
 
 def _latents_only(config: RunConfig) -> Tokenizer:
     if isinstance(config.tokenizer, AbsentTokenizerConfig):
-        return _Latents(config.tokenizer.latent_shape)
-    tokenizer, source = config.tokenizer.build(), config.source
-    assert source is not None
-    return _Latents(tokenizer.latent_shape(*source.frame_size), tokenizer.stride)
+        shape = config.tokenizer.latent_shape
+        return _Latents(lambda *_: shape)
+    tokenizer = config.tokenizer.build()
+    return _Latents(tokenizer.latent_shape, tokenizer.stride, tokenizer.codes)
 
 
 class _Latents(Tokenizer):
@@ -174,9 +199,9 @@ class _Latents(Tokenizer):
 
     lossless = True  # nothing is decoded to be encoded again
 
-    def __init__(self, shape: tuple[int, ...], stride: int = 1) -> None:
+    def __init__(self, shape: Callable[..., tuple[int, ...]], stride: int = 1, codes: int | None = None) -> None:
         super().__init__()
-        self._shape, self.stride = shape, stride
+        self._shape, self.stride, self.codes = shape, stride, codes
 
     def encode(self, frames: torch.Tensor) -> Latents:
         raise AssertionError("a dry run gives latents")
@@ -185,7 +210,7 @@ class _Latents(Tokenizer):
         raise AssertionError("a dry run shows nothing")
 
     def latent_shape(self, height: int, width: int) -> tuple[int, ...]:
-        return self._shape
+        return self._shape(height, width)
 
 
 def _size(size: float) -> str:

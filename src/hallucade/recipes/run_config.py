@@ -1,12 +1,13 @@
 """What a run is: every choice of one experiment, as one typed value that travels as JSON."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from hallucade.actions import ActionSpace
 from hallucade.config import Config
 from hallucade.data.balance import Balance
 from hallucade.data.environment_recording import EnvironmentRecordingConfig
 from hallucade.data.focus import Focus
+from hallucade.data.framing import Framing
 from hallucade.data.mixture import Mixture
 from hallucade.data.recorder import RecordingConfig
 from hallucade.data.store import EpisodeStore
@@ -45,6 +46,17 @@ class Source(Config):
             fingerprint=store.fingerprint,
         )
 
+    def framed(self, framing: Framing) -> "Source":
+        """Describe the same play as it is shown; a simulator has no other rate than that of its recordings."""
+        n = framing.stride
+        return replace(
+            self,
+            actions=self.actions if n == 1 else self.actions.over(n),
+            frame_size=framing.size or self.frame_size,
+            fps=self.fps / n,
+            game=self.game if n == 1 else None,
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class Origin(Config):
@@ -81,6 +93,21 @@ class Experiment(Config):
                 f"the stages of recipe {self.recipe!r} have {steps} steps and its trainer {self.trainer.steps}; "
                 f"make them equal, or scale both (--steps {self.trainer.steps})"
             )
+        self.check_stages()
+
+    def check_stages(self) -> None:
+        """Refuse stages that this kind of training cannot follow, by default those that show play otherwise.
+
+        Raises:
+            ValueError: names the option and the stage.
+        """
+        for number, stage in enumerate(self.stages):
+            for name in ("size", "fps", "tokens", "init_from"):
+                if getattr(stage, name) not in (None, 0):
+                    raise ValueError(
+                        f"stages.{number}.{name} is {getattr(stage, name)}, which recipes of world models read and "
+                        f"{self.recipe!r} does not; leave it out"
+                    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,3 +140,25 @@ class RunConfig(Experiment):
                 self.objective.check_clips(max(stage.frames for stage in self.stages))
             if self.method is not None:
                 self.method.check_clips(min(stage.frames for stage in self.stages))
+
+    def check_stages(self) -> None:
+        """Refuse stages of several sizes or rates where a network keeps one, and starts that have no meaning."""
+        several = len({(stage.size, stage.fps) for stage in self.stages}) > 1
+        kind = type(self.model).__name__.removesuffix("Config")
+        if several and not self.model.resizes:
+            raise ValueError(
+                f"the stages of recipe {self.recipe!r} show pictures of several sizes or rates, and a {kind} such as "
+                "this keeps one; use one, or a U-Net, or a transformer with positions 'axial' or 'video'"
+            )
+        if several and (self.method is not None or self.trainer.sharded):
+            who = "networks that teach" if self.method is not None else "sharded networks"
+            raise ValueError(
+                f"the stages of recipe {self.recipe!r} show pictures of several sizes or rates, and {who} keep one; "
+                "train each size in a run of its own"
+            )
+        for number, stage in enumerate(self.stages):
+            if stage.init_from is not None and (self.method is not None or self.lora.rank):
+                raise ValueError(
+                    f"stages.{number}.init_from is {stage.init_from}, and the method or the low-rank additions of "
+                    f"{self.recipe!r} keep the network that they began with; name it with --start"
+                )

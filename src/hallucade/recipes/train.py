@@ -10,9 +10,7 @@ from typing import Any, TypeVar, cast
 
 import torch
 
-from hallucade.data.clips import ClipWindows
 from hallucade.data.environment_recording import EnvironmentRecordingConfig, record_environment
-from hallucade.data.episode import Episode
 from hallucade.data.latent_cache import LatentCache
 from hallucade.data.manifest import StoreError
 from hallucade.data.mixture import Mixture
@@ -22,25 +20,25 @@ from hallucade.methods.base import Method
 from hallucade.methods.pretrain import Pretrain
 from hallucade.models.base import WorldModel
 from hallucade.objectives.base import Setting
+from hallucade.recipes.console import say
+from hallucade.recipes.held_out import held_out_episodes, prompted_episodes, shown_frames
 from hallucade.recipes.latents import KeepTokenizer, on_latents, with_given_weights
 from hallucade.recipes.load import make_world, read_config
 from hallucade.recipes.networks import MODEL, GivenNetwork, build_networks, given_networks
 from hallucade.recipes.picture_distance import lpips_distance
-from hallucade.recipes.prompts import PROMPTS, prompt_of, save_prompts, validation_episodes
+from hallucade.recipes.prompts import PROMPTS, prompt_of, save_prompts
 from hallucade.recipes.run_config import Experiment, RunConfig, Source
-from hallucade.recipes.samples import SAMPLES, SampleVideos
+from hallucade.recipes.stage_samples import StagedSamples, sample_videos
+from hallucade.recipes.stage_start import role_of, stage_starts
+from hallucade.recipes.stages import counted, framings, make_clips, on_play
 from hallucade.recipes.validation import Validation, make_validation
 from hallucade.rollout import Prompt, World
 from hallucade.tokenizers.base import Tokenizer
 from hallucade.training.checkpoint import CheckpointFolder
-from hallucade.training.curriculum import StagedClips
 from hallucade.training.run_folder import CHECKPOINTS
 from hallucade.training.trainer import Callback, Trainer, TrainingResult
 
 AnyExperiment = TypeVar("AnyExperiment", bound=Experiment)
-PROMPT_COUNT = 16  # kept with the weights
-SAMPLED = 4  # shown in sample videos
-SAMPLE_FRAMES = 96  # dreamed, where validation episodes are that long
 
 
 def find_or_record(config: Experiment, path: Path, progress: Progress | None = None) -> EpisodeStore:
@@ -91,7 +89,11 @@ def train(
     """
     for remark in () if config.objective is None else config.objective.remarks():
         warnings.warn(remark, stacklevel=2)
-    config = with_given_weights(replace(on_latents(config, latents), source=Source.of(store)), run_folder)
+    recorded = Source.of(store)
+    config = with_given_weights(on_play(on_latents(config, latents), recorded), run_folder)
+    torch.manual_seed(config.trainer.seed)  # of the fresh weights
+    tokenizer = config.tokenizer.build()
+    config = counted(config, tokenizer, recorded)
     clips = make_clips(config, store, latents)
     began = begun_run(run_folder) if resume else None
     given = given_networks(config, networks or {}, began)
@@ -99,15 +101,19 @@ def train(
     config = replace(config, networks=origins if began is None else began.networks)
     if resume:
         check_same_run(config, run_folder)
-    torch.manual_seed(config.trainer.seed)  # of the fresh weights
-    tokenizer = config.tokenizer.build()
     method, model = make_method(config, tokenizer, given)
-    held_out = held_out_episodes(store, PROMPT_COUNT, shown_frames(store, config.prompt_frames))
+    starts = stage_starts(config, tokenizer, model, None if began is None else begun_steps(run_folder))
+    if began is None:
+        config = replace(config, networks=origins | {role_of(n): start.origin for n, start in starts.items()})
+    if progress:
+        for number, start in starts.items():
+            say(f"stage {number} starts {start.describe()}")
+    held_out = prompted_episodes(store, config.prompt_frames, framings(config.stages, recorded)[-1])
     world = make_world(config, tokenizer, model)
     callbacks: list[Callback] = [
         KeepPrompts(run_folder, [prompt_of(episode, config.prompt_frames) for episode in held_out]),
         KeepTokenizer(run_folder, config.tokenizer),
-        SampleVideos(world, held_out[:SAMPLED], config.prompt_frames, run_folder / SAMPLES, config.sample_every),
+        StagedSamples(clips, sample_videos(config, store, tokenizer, model, run_folder)),
         *validations(config, store, world, run_folder),
     ]
     trainer = Trainer(
@@ -119,6 +125,7 @@ def train(
         callbacks=callbacks,
         fingerprint="+".join([store.fingerprint, *(cache.fingerprint for cache in latents)]),
         progress=progress,
+        entering=starts,
     )
     return trainer.train(resume)
 
@@ -132,8 +139,9 @@ def validations(config: RunConfig, store: EpisodeStore | Mixture, world: World, 
     validation = config.validation
     if validation.every is None:
         return []
-    length = shown_frames(store, config.prompt_frames, validation.frames)
-    episodes = [] if validation.cases else held_out_episodes(store, validation.rollouts, length)
+    framing = framings(config.stages, Source.of(store))[-1]
+    length = shown_frames(store, config.prompt_frames, validation.frames, framing)
+    episodes = [] if validation.cases else held_out_episodes(store, validation.rollouts, length, framing)
     return [make_validation(validation, world, episodes, config.prompt_frames, run_folder)]
 
 
@@ -204,55 +212,15 @@ def trained_for(config: AnyExperiment, steps: int) -> AnyExperiment:
     return changed
 
 
-def make_clips(config: Experiment, store: EpisodeStore | Mixture, latents: Sequence[LatentCache] = ()) -> StagedClips:
-    """Return the clips of every stage, in order: of frames, or of the latents of caches.
-
-    Raises:
-        ValueError: a stage's clips are longer than any episode, or a cache is of another store.
-    """
-    sources = [
-        ClipWindows(
-            store,
-            store.actions,
-            frames=stage.frames,
-            batch=stage.batch,
-            seed=config.trainer.seed,
-            focus=config.focus,
-            balance=config.balance,
-            damage=config.damage,
-            latents=latents,
-        )
-        for stage in config.stages
-    ]
-    return StagedClips(config.stages, sources)
-
-
-def shown_frames(store: EpisodeStore | Mixture, prompt_frames: int, dreamed: int = SAMPLE_FRAMES) -> int:
-    """Return how many frames are shown: prompt and dream, no longer than the store's validation episodes."""
-    stores = [store] if isinstance(store, EpisodeStore) else store.stores
-    longest = min(max((part.episodes[i].frames for i in part.indices("validation")), default=0) for part in stores)
-    return max(prompt_frames + 1, min(prompt_frames + dreamed, longest))
-
-
-def held_out_episodes(store: EpisodeStore | Mixture, count: int, frames: int) -> list[Episode]:
-    """Cut `count` stretches of `frames` frames from validation episodes; of a mixture, from its stores in turn.
-
-    Raises:
-        ValueError: a store has no validation episode that is long enough.
-    """
-    if isinstance(store, EpisodeStore):
-        return validation_episodes(store, count, frames)
-    each = -(-count // len(store.stores))
-    stretches = [validation_episodes(part, each, frames) for part in store.stores]
-    mixed = [stretch for turn in zip(*stretches, strict=True) for stretch in turn][:count]
-    states_differ = len({part.state_names for part in store.stores}) > 1
-    return [replace(stretch, state=None) if states_differ else stretch for stretch in mixed]
-
-
 def begun_run(run_folder: Path) -> RunConfig | None:
     """Return the config of the run in a folder, if there is one."""
     checkpoints = CheckpointFolder(run_folder / CHECKPOINTS)
     return read_config(run_folder, checkpoints.load(weights_only=True)) if checkpoints.steps() else None
+
+
+def begun_steps(run_folder: Path) -> int:
+    """Return the steps of a run's newest checkpoint."""
+    return CheckpointFolder(run_folder / CHECKPOINTS).steps()[-1]
 
 
 def check_same_run(config: RunConfig, run_folder: Path) -> None:

@@ -106,6 +106,11 @@ def stage_share(clips: ClipSource, step: int, learning_rate: float) -> float:
     return 1.0 if rate is None else rate / learning_rate
 
 
+def stage_number(clips: ClipSource, step: int) -> int:
+    """Return the number of a step's stage."""
+    return clips.number_at(step) if isinstance(clips, StagedClips) else 0
+
+
 def stage_row(clips: ClipSource, step: int) -> dict[str, float]:
     """Return the number of a step's stage for the log, where there are several."""
     several = isinstance(clips, StagedClips) and len(clips) > 1

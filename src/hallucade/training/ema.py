@@ -53,6 +53,13 @@ class EMA:
         present = [p.detach().float() for p in self.parameters.values()]
         torch._foreach_lerp_(list(self.averages.values()), present, 1 - keep)  # pyright: ignore[reportPrivateUsage, reportPrivateImportUsage]
 
+    @torch.no_grad()
+    def restart(self) -> None:
+        """Forget the past: the averages are the parameters' present values."""
+        self.updates = 0
+        for name, parameter in self.parameters.items():
+            self.averages[name].copy_(parameter.detach())
+
     @contextlib.contextmanager
     def swapped(self) -> Generator[None]:
         """Put the averages into the parameters for the duration of the block; the exact values come back."""

@@ -55,6 +55,12 @@ class Learner:
                 "--trainer.optimizer.no-muon"
             )
 
+    def begin_anew(self, role: str) -> None:
+        """Forget a role's momenta, and average its weights from their present values on."""
+        self.optimizers[role].reset()
+        if role in self.emas:
+            self.emas[role].restart()
+
     def average(self, roles: Iterable[str]) -> None:
         """Move the averages of roles that were just updated."""
         for role in roles:

@@ -85,7 +85,7 @@ class StandIns:
         """Return stand-ins of a clip's tensors."""
         assert clip.latents is not None
         frames, actions, latents = map(self._stand_in, (clip.frames, clip.actions, clip.latents))
-        return Clip(frames, actions, clip.seed, latents=latents)
+        return Clip(frames, actions, clip.seed, latents=latents, pace=clip.pace)
 
     def _stand_in(self, like: Tensor) -> Tensor:
         with self._mode:

@@ -19,6 +19,7 @@ class TrainingState:
     skipped: int = 0  # steps skipped since the start of the run
     skipped_windows: int = 0  # damaged windows of this rank that others stood in for, since the start of the run
     bad_in_a_row: int = 0
+    stage: int = -1  # number of the last one that began
     rollbacks: int = 0  # since the last checkpoint that was newly written
     sums: dict[str, float] = field(default_factory=dict[str, float])  # of values since the last row
     counts: dict[str, int] = field(default_factory=dict[str, int])
@@ -27,6 +28,15 @@ class TrainingState:
     def batch_index(self) -> int:
         """Return the index of the next batch."""
         return self.step + self.offset
+
+    def stages_until(self, number: int) -> range:
+        """Count the stages up to this one as begun; return those that were not.
+
+        After a rollback that brought back weights from before a stage, it begins once more.
+        """
+        fresh = range(self.stage + 1, number + 1)
+        self.stage = max(self.stage, number)
+        return fresh
 
     def add(self, values: Mapping[str, float]) -> None:
         """Count values of one step towards the means of the next row."""

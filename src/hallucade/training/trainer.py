@@ -23,7 +23,7 @@ from hallucade.data.prefetch import prefetch
 from hallucade.methods.base import Method
 from hallucade.training import ranks, sharding
 from hallucade.training.checkpoint import Checkpoint, CheckpointError
-from hallucade.training.curriculum import stage_row, stage_share
+from hallucade.training.curriculum import stage_number, stage_row, stage_share
 from hallucade.training.interrupts import Interrupts
 from hallucade.training.learner import Learner
 from hallucade.training.loggers import Logger, MetricsFile, ProgressLog, TensorBoardLog
@@ -99,7 +99,7 @@ class Trainer:
             fabric: device, precision and ranks; by default what is here, or what torchrun started.
             fingerprint: of the data; goes into every checkpoint.
             progress: whether to show a bar, or lines where there is no terminal.
-            entering: what to do before the step that reads the batch of a number: where a stage begins.
+            entering: what to do where a stage begins, by its number.
             clock: seconds, for speed and the time limit.
         """
         self.config, self.method, self.clips = config, method, clips
@@ -221,8 +221,9 @@ class Trainer:
 
     def _step(self) -> None:
         state, start = self.state, self._clock()
-        if (enter := self._entering.get(state.batch_index)) is not None:
-            enter(self)
+        for number in state.stages_until(stage_number(self.clips, state.batch_index)):
+            if number in self._entering:
+                self._entering[number](self)
         batch = next(self._batches)
         state.skipped_windows += batch.skipped
         torch.manual_seed(self._step_seed())

@@ -14,8 +14,9 @@ from hallucade.data.latent_cache import LatentCache
 from hallucade.data.mixture import Mixture
 from hallucade.data.store import EpisodeStore
 from hallucade.methods.base import Method
-from hallucade.recipes.run_config import RunConfig, Source
-from hallucade.recipes.train import make_clips, make_method
+from hallucade.recipes.run_config import RunConfig
+from hallucade.recipes.stages import make_clips, resolved
+from hallucade.recipes.train import make_method
 from hallucade.training.curriculum import Stage
 
 
@@ -42,8 +43,7 @@ def measure_cost(config: RunConfig, store: EpisodeStore | Mixture, latents: Sequ
     Raises:
         ValueError: the model does not fit the store's frames, actions or clips.
     """
-    tokenizer = config.tokenizer.build()
-    config = replace(config, source=Source.of(store))
+    config, tokenizer = resolved(config, store), config.tokenizer.build()
     method, model = make_method(config, tokenizer, {})
     flops = sum(_flops(method, config, stage, store, latents) * stage.batch * stage.steps for stage in config.stages)
     frames = sum(stage.steps * stage.batch * stage.frames for stage in config.stages)
@@ -64,8 +64,11 @@ def training_seconds(run: Path, config: RunConfig) -> float:
 def _flops(
     method: Method, config: RunConfig, stage: Stage, store: EpisodeStore | Mixture, latents: Sequence[LatentCache]
 ) -> int:
-    single, trainer = Stage(steps=1, frames=stage.frames, batch=1), replace(config.trainer, steps=1)
-    clip = make_clips(replace(config, stages=(single,), trainer=trainer), store, latents).batch_at(0)
+    single, last = (replace(each, steps=1, batch=1, init_from=None) for each in (stage, config.stages[-1]))
+    pair = replace(
+        config, stages=(single, last), trainer=replace(config.trainer, steps=2)
+    )  # the last has the run's rate
+    clip = make_clips(pair, store, latents).batch_at(0)
     counter = FlopCounterMode(display=False)
     with torch.random.fork_rng(devices=[]), sdpa_kernel(SDPBackend.MATH), counter:  # fused ones on CPU are not counted
         for _, loss in method.losses(clip, 0):

@@ -26,7 +26,7 @@ from hallucade.recipes.ablation.cost import training_seconds
 from hallucade.recipes.ablation.grid import Arm
 from hallucade.recipes.console import explain
 from hallucade.recipes.load import load, run_facts
-from hallucade.recipes.run_config import RunConfig, Source
+from hallucade.recipes.run_config import RunConfig
 from hallucade.recipes.train import check_same_run, train
 from hallucade.rollout import World
 from hallucade.training.provenance import provenance
@@ -116,7 +116,7 @@ def perform(
         What became of it; None if the user wants to stop.
     """
     before = job.record()
-    config = replace(job.config, source=Source.of(store))
+    config = resolved(job.config, store)
     record = RunRecord(
         state="started",
         config=config,
@@ -161,7 +161,7 @@ def check_jobs(
                 f"{job.folder} was trained on the latents {before}, now they are {now}; give the same --latents, or "
                 "another --out"
             )
-        check_same_run(replace(job.config, source=Source.of(store)), job.folder)
+        check_same_run(resolved(job.config, store), job.folder)
         if record.code != code and not other_code:
             raise ValueError(
                 f"{job.folder} was run by other code (commit {record.commit}); choose another --out, go back to that "
