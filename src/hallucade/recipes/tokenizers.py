@@ -18,15 +18,15 @@ from hallucade.training.trainer_config import TrainerConfig
 
 def tokenizer_fsq() -> TokenizerRunConfig:
     """Codes by finite scalar quantisation, 8 pixels a side: 64 of 1,000 for a frame of 64x64. Nothing can collapse."""
-    steps = 6000
+    steps = 10_000
     return TokenizerRunConfig(
         recipe="tokenizer_fsq",
         recording=RecordingConfig(game="maze", frame_size=64, frames=200_000),
         tokenizer=LearnedTokenizerConfig(bottleneck=FSQConfig()),
-        stages=(Stage(steps=steps, frames=2, batch=16),),
+        stages=(Stage(steps=steps, frames=2, batch=8),),
         trainer=TrainerConfig(
             steps=steps,
-            optimizer=OptimizerConfig(learning_rate=1e-3, muon=False),
+            optimizer=OptimizerConfig(learning_rate=2e-3, muon=False),
             schedule=WarmupStableDecayConfig(warmup=100, decay=0.3),
             ema=None,
         ),

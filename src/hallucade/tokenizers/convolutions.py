@@ -1,5 +1,12 @@
-"""An encoder and a decoder of convolutions: each resolution halves the one before."""
+"""An encoder and a decoder of convolutions: each resolution halves the one before.
 
+Pixels are folded into channels and back where a picture is halved or doubled. At the finest resolutions that is all:
+layers there cost the most and say the least, see docs/tokens.md.
+
+Source of folding: Shi et al. 2016, arXiv:1609.05158.
+"""
+
+import itertools
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,19 +23,29 @@ class ConvolutionsConfig(Config):
     """Sizes of both; the decoder mirrors the encoder.
 
     Raises:
-        ValueError: no resolution, or sizes below 1.
+        ValueError: no resolution with channels, or sizes below 0.
     """
 
-    widths: tuple[int, ...] = (32, 64, 128)  # channels after each halving
+    widths: tuple[int, ...] = (0, 64, 128)  # channels after each halving; 0 at the first ones folds pixels only
     residual: int = 1  # residual blocks at each of these resolutions
     norm: Literal["group", "none"] = "group"
 
     def __post_init__(self) -> None:
-        if not self.widths or min(self.widths) < 1 or self.residual < 0:
+        if not self.channels or min(self.channels) < 1 or self.residual < 0:
             raise ValueError(
-                f"widths are {self.widths} and residual is {self.residual}; give one width or more of 1 or more, "
-                "and 0 blocks or more"
+                f"widths are {self.widths} and residual is {self.residual}; give one width or more of 1 or more, 0 "
+                "before them where pixels are only folded, and 0 blocks or more"
             )
+
+    @property
+    def channels(self) -> tuple[int, ...]:
+        """Channels of the resolutions that have layers."""
+        return tuple(itertools.dropwhile(lambda width: width == 0, self.widths))
+
+    @property
+    def fold(self) -> int:
+        """Pixels a side that are folded together before the first layer."""
+        return 2 ** (len(self.widths) - len(self.channels) + 1)
 
     @property
     def factor(self) -> int:
@@ -50,21 +67,26 @@ class Residual(nn.Module):
 
 def build_encoder(config: ConvolutionsConfig, width: int) -> nn.Sequential:
     """Return what turns pixels, `n 3 h w`, into `width` channels of features."""
-    layers, channels = list[nn.Module](), 3
-    for out in config.widths:
-        layers += [nn.Conv2d(channels, out, 4, 2, 1), *(Residual(out, config.norm) for _ in range(config.residual))]
+    layers: list[nn.Module] = []
+    channels = 3
+    for i, out in enumerate(config.channels):
+        fold, kernel = (2, 1) if i else (config.fold, 3)
+        layers += [nn.PixelUnshuffle(fold), nn.Conv2d(channels * fold**2, out, kernel, padding=kernel // 2)]
+        layers += [Residual(out, config.norm) for _ in range(config.residual)]
         channels = out
     return nn.Sequential(*layers, _norm(channels, config.norm), nn.SiLU(), nn.Conv2d(channels, width, 1))
 
 
 def build_decoder(config: ConvolutionsConfig, width: int) -> nn.Sequential:
     """Return what turns features of `width` channels into pixels."""
-    channels = config.widths[-1]
+    channels = config.channels[-1]
     layers: list[nn.Module] = [nn.Conv2d(width, channels, 3, padding=1)]
-    for out in (*config.widths[-2::-1], None):
+    for out in (*config.channels[-2::-1], None):
+        fold, kernel, made = (config.fold, 3, 3) if out is None else (2, 1, out)
         layers += [Residual(channels, config.norm) for _ in range(config.residual)]
-        layers += [_norm(channels, config.norm), nn.SiLU(), nn.ConvTranspose2d(channels, out or 3, 4, 2, 1)]
-        channels = out or 3
+        layers += [_norm(channels, config.norm), nn.SiLU()]
+        layers += [nn.Conv2d(channels, made * fold**2, kernel, padding=kernel // 2), nn.PixelShuffle(fold)]
+        channels = made
     return nn.Sequential(*layers)
 
 
