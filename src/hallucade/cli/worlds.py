@@ -22,6 +22,7 @@ from hallucade.evaluation.long_run.check import LongRunConfig
 from hallucade.evaluation.recorded_clips import ClipCheckConfig
 from hallucade.evaluation.report import write_report
 from hallucade.evaluation.result import Evaluation
+from hallucade.evaluation.token_check.check import TokenCheckConfig
 from hallucade.evaluation.tokenizer_quality import TokenizerCheckConfig, evaluate_tokenizer
 from hallucade.games.base import Bot
 from hallucade.games.bots import make_bot
@@ -52,7 +53,9 @@ def evaluate(arguments: Sequence[str]) -> None:
     if is_inverse_dynamics_run(run):
         parse(judge_reader, "evaluate", arguments)
         return
-    quick = partial(judge, pong=PongCheckConfig.quick(), long=LongRunConfig.quick())
+    quick = partial(
+        judge, pong=PongCheckConfig.quick(), long=LongRunConfig.quick(), tokens=TokenCheckConfig.quick()
+    )
     parse(quick if "--quick" in arguments else judge, "evaluate", arguments)
 
 
@@ -66,6 +69,7 @@ def judge(
     pong: PongCheckConfig = PongCheckConfig(),  # noqa: B008 - frozen
     clips: ClipCheckConfig = ClipCheckConfig(),  # noqa: B008 - frozen
     long: LongRunConfig = LongRunConfig(),  # noqa: B008 - frozen
+    tokens: TokenCheckConfig = TokenCheckConfig(),  # noqa: B008 - frozen
     inverse_dynamics: Path | None = None,
     control: ControllabilityConfig = ControllabilityConfig(),  # noqa: B008 - frozen
 ) -> None:
@@ -80,6 +84,7 @@ def judge(
         pong: how much of the true game.
         clips: how much of the store, and by which networks that others trained; see docs/metrics.md.
         long: how long to dream on beside the true game, and a store's episodes; see docs/metrics.md.
+        tokens: how much of a world of codes to look at as such, where a store is given; see docs/tokens.md.
         inverse_dynamics: a run that reads actions off frames, for how well dreams obey; see docs/controllability.md.
         control: what it is shown.
     """
@@ -90,7 +95,15 @@ def judge(
     out.mkdir(parents=True, exist_ok=True)  # minutes before it is needed
     with staged("judging") as stage:
         evaluation = evaluate_world(
-            world, recorded, pong=pong, clips=clips, long=long, reader=reader, control=control, progress=stage
+            world,
+            recorded,
+            pong=pong,
+            clips=clips,
+            long=long,
+            tokens=tokens,
+            reader=reader,
+            control=control,
+            progress=stage,
         )
     write_report(out, evaluation, run_facts(run, sampling))
     _say_found(evaluation, out)

@@ -8,7 +8,9 @@ from hallucade.evaluation.game_check.pong import PongCheckConfig, evaluate_pong
 from hallucade.evaluation.long_run.check import LongRunConfig, run_beside_episodes, run_beside_game
 from hallucade.evaluation.recorded_clips import ClipCheckConfig, check_same_game, evaluate_clips
 from hallucade.evaluation.result import Evaluation, Progress, silent
+from hallucade.evaluation.token_check.check import TokenCheckConfig, evaluate_tokens
 from hallucade.games.registry import known_games
+from hallucade.models.base import TokenModel
 from hallucade.rollout import World
 
 PONG = "pong"
@@ -21,6 +23,7 @@ def evaluate(
     pong: PongCheckConfig | None = None,
     clips: ClipCheckConfig | None = None,
     long: LongRunConfig | None = None,
+    tokens: TokenCheckConfig | None = None,
     reader: ActionReader | None = None,
     control: ControllabilityConfig | None = None,
     progress: Progress = silent,
@@ -34,6 +37,7 @@ def evaluate(
         pong: how much of the Pong check to do; the defaults are those of published figures.
         clips: which clips to dream.
         long: how long to dream on; a thousand frames by default.
+        tokens: how much of a world of codes to look at as such; it takes a store.
         reader: reads actions off dreams of the store's clips; see `hallucade.evaluation.controllability`.
         control: which clips that are.
         progress: told what is running and the share of the whole that is done.
@@ -56,6 +60,8 @@ def evaluate(
         checks.append(lambda report: evaluate_clips(world, store, clips, report))
         if long.frames:
             checks.append(lambda report: run_beside_episodes(world, store, long, report))
+        if isinstance(world.model, TokenModel):
+            checks.append(lambda report: evaluate_tokens(world, store, tokens, report))
     if reader is not None:
         if store is None:
             raise ValueError("an inverse dynamics model needs clips to dream; pass a store with recorded play")

@@ -109,14 +109,14 @@ class MomentSheet:
         rows = dict[str, np.ndarray]()
         for game in range(self._games):
             for name, parts in self._kept.items():
-                rows[f"{name}, game {game + 1}"] = _strip(np.concatenate(parts, 1)[game])
+                rows[f"{name}, game {game + 1}"] = strip(np.concatenate(parts, 1)[game])
         moments = ", ".join(map(str, self._moments))
         return Still(
             "Moments of a long run", stack_rows(rows)[0], f"From left to right: frames {moments}.", SECTIONS[prefix]
         )
 
 
-def _strip(frames: UInt8[np.ndarray, "t h w 3"]) -> UInt8[np.ndarray, "one sh sw 3"]:
+def strip(frames: UInt8[np.ndarray, "t h w 3"]) -> UInt8[np.ndarray, "one sh sw 3"]:
     """Lay frames out in a row, a little apart."""
     scale = max(1, WIDTH // frames.shape[2])
     large = np.pad(enlarge(frames, scale), ((0, 0), (0, 0), (0, 2), (0, 0)), constant_values=40)

@@ -1,0 +1,70 @@
+"""Pictures for the eye: a dream at growing distances, and what one held action after the other makes of one moment."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from jaxtyping import Float32, UInt8
+
+from hallucade.actions import ActionSpace, Axis, Choice
+from hallucade.data.pictures import stack_rows
+from hallucade.evaluation.dream_series import DreamSeries
+from hallucade.evaluation.game_check.dreaming import dream_batches
+from hallucade.evaluation.long_run.exhibits import strip
+from hallucade.evaluation.result import Still
+from hallucade.rollout import Prompt, World
+
+SECTION = "Codes"
+MOMENTS = (1, 10, 50, 100, 500, 1000)  # frames of a stability strip
+STORY = (1, 2, 4, 8, 16, 32)  # frames of a storyboard
+MOST_ACTIONS = 12  # of a storyboard
+
+
+def stability_strip(dream: DreamSeries, real: DreamSeries, games: int, section: str = SECTION) -> Still:
+    """Lay the same moments of a few dreams side by side, below real play as far as that was recorded."""
+    rows = dict[str, np.ndarray]()
+    for game in range(games):
+        for name, series in (("real", real), ("dream", dream)):
+            frames = [frame[game] for _, frame in sorted(series.shown.items())]
+            if frames:
+                rows[f"{name}, game {game + 1}"] = strip(np.stack(frames))
+    moments = ", ".join(map(str, sorted(dream.shown)))
+    return Still("Stability", stack_rows(rows)[0], f"From left to right: frames {moments}.", section)
+
+
+def storyboard(
+    world: World, prompt: Prompt, seed: int, section: str = SECTION, moments: Sequence[int] = STORY
+) -> Still:
+    """Dream from one prompt once for every action that can be held, with the same noise; a row an action."""
+    held = held_actions(world.actions)
+    rows = np.stack([np.repeat(row[None], max(moments), 0) for row in held.values()])
+    prompts, frames = [replace(prompt) for _ in held], dict[str, np.ndarray]()
+    for number, name in enumerate(held):  # one after the other: each row of a batch would have its own noise
+        one = slice(number, number + 1)
+        ((_, dreamed),) = dream_batches(world, prompts[one], rows[one], 1, seed)
+        frames[name] = strip(dreamed[0, np.array(moments) - 1])
+    caption = f"One action held in each row; from left to right: frames {', '.join(map(str, moments))}."
+    return Still("Storyboard", stack_rows(frames)[0], caption, section)
+
+
+def held_actions(actions: ActionSpace) -> dict[str, Float32[np.ndarray, "c"]]:
+    """Return raw rows by name: nothing held, then each control alone, axes as far as their keys push them."""
+    found = {"nothing": actions.idle}
+    for column, control in enumerate(actions.controls):
+        match control:
+            case Axis():
+                values = control.key_values
+            case Choice():
+                values = tuple(map(float, range(1, len(control.options))))
+            case _:
+                values = (1.0,)
+        for value in values:
+            row = actions.idle
+            row[column] = value
+            found[" ".join(actions.keys_of(row))] = row
+    return dict(list(found.items())[:MOST_ACTIONS])
+
+
+def sheet(frames: UInt8[np.ndarray, "n h w 3"]) -> UInt8[np.ndarray, "sh sw 3"]:
+    """Lay frames out in a row, a little apart."""
+    return strip(frames)[0]
