@@ -15,14 +15,17 @@ from hallucade.data.store import EpisodeStore
 from hallucade.evaluation.metrics.encoder_features import EncoderFeatures
 from hallucade.methods.encoder_pretraining import EncoderPretraining, PartConfig
 from hallucade.models.diffusion_transformer import DiffusionTransformerConfig
-from hallucade.models.encoder_folder import EncoderError, EncoderFolder
+from hallucade.models.encoder_folder import EncoderError, EncoderFolder, write_encoder
 from hallucade.models.unet import UNetConfig
 from hallucade.models.video_encoder import VideoEncoderConfig
 from hallucade.objectives.latent_prediction import LatentPredictionConfig
+from hallucade.recipes.any_game import transformer_small
 from hallucade.recipes.encoder_start import start_from_encoder
+from hallucade.recipes.load import load
 from hallucade.recipes.pretraining import PRETRAINING, pretrain_jepa, pretrain_masked
 from hallucade.recipes.pretraining_run import PretrainingRunConfig, train_encoder
-from hallucade.training.checkpoint import CheckpointFolder
+from hallucade.recipes.train import train
+from hallucade.training.checkpoint import CheckpointError, CheckpointFolder, read_checkpoint
 from hallucade.training.curriculum import Stage
 
 TINY = VideoEncoderConfig(width=24, depth=2, heads=2, patch=4, tubelet=2)
@@ -154,6 +157,31 @@ def test_a_world_model_takes_over_what_it_has_a_place_for(store: EpisodeStore, t
         start_from_encoder(unet, folder)
 
 
+def test_a_training_starts_from_an_encoder_and_says_so(store: EpisodeStore, tmp_path: Path) -> None:
+    pretrained = shrunk(pretrain_masked(), 1, layout="factorised", tubelet=1)
+    train_encoder(pretrained, store, tmp_path / "encoder", progress=False)
+    folder, base = EncoderFolder.open(tmp_path / "encoder"), transformer_small()
+    config = replace(
+        base,
+        model=replace(base.model, width=24, depth=2, heads=2, patch=4, window=6),
+        stages=(Stage(steps=2, frames=6, batch=2),),
+        trainer=replace(base.trainer, steps=2, compile=False, checkpoint_every=1),
+        prompt_frames=3,
+    )
+    start = {"networks": {"model": tmp_path / "encoder"}}
+    train(config, store, tmp_path / "run", **start, progress=False)
+    checkpoints = CheckpointFolder(tmp_path / "run" / "checkpoints")
+    assert checkpoints.load().config["encoder"] == folder.facts.fingerprint
+    first = read_checkpoint(checkpoints.path(0)).training["raw/model.blocks.0.attention.qkv.weight"]
+    assert torch.equal(first, folder.weights()["grid.blocks.0.attention.qkv.weight"])
+    assert train(config, store, tmp_path / "run", resume=True, progress=False).step == 2
+    with pytest.raises(ValueError, match="goes on from a whole world model"):
+        train(replace(config, lora=replace(config.lora, rank=2)), store, tmp_path / "lora", **start, progress=False)
+    write_encoder(tmp_path / "another", TINY.build((12, 12)))
+    with pytest.raises(ValueError, match="and the run began with"):
+        train(config, store, tmp_path / "run", networks={"model": tmp_path / "another"}, resume=True, progress=False)
+
+
 def test_layers_along_another_axis_are_left(store: EpisodeStore, tmp_path: Path) -> None:
     train_encoder(shrunk(pretrain_masked(), 1, layout="full"), store, tmp_path / "run", progress=False)
     world = DiffusionTransformerConfig(width=24, depth=2, heads=2, patch=4, layout="factorised")
@@ -181,3 +209,9 @@ def test_the_target_is_no_part_of_what_is_exported(store: EpisodeStore, tmp_path
     train_encoder(replace(shrunk(pretrain_jepa(), 2), parts=parts), store, tmp_path / "run", progress=False)
     own = {name.split(".")[0] for name in EncoderFolder.open(tmp_path / "run").weights()}
     assert own == {"embed", "grid", "norm"}
+
+
+def test_an_encoder_is_no_world(store: EpisodeStore, tmp_path: Path) -> None:
+    train_encoder(shrunk(pretrain_masked(), 1), store, tmp_path / "run", progress=False)
+    with pytest.raises(CheckpointError, match=f"hallucade probe-encoder {tmp_path / 'run'} --store STORE"):
+        load(tmp_path / "run")

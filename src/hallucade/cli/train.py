@@ -42,7 +42,7 @@ class Train:
     out: Path | None = None
     """The run's folder; by default runs/RECIPE."""
     start: Path | None = None
-    """The run whose weights the model starts from; by default fresh ones."""
+    """The run whose weights the model starts from, or a pre-trained encoder's; by default fresh ones."""
     steps: int | None = None
     """Train so many steps in all; the recipe's stages keep their shares of them."""
     resume: bool = False

@@ -9,6 +9,7 @@ Source: Alain and Bengio 2016, arXiv:1610.01644; of such probes in games Anand e
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import torch
@@ -95,7 +96,8 @@ def ridge(features: Float64[np.ndarray, "n d"], states: Float64[np.ndarray, "n c
     scale = np.maximum(features.std(0), 1e-8)
     x = (features - centre) / scale
     gram = x.T @ x + penalty * len(x) * np.eye(x.shape[1])
-    return LinearMap(centre, scale, np.linalg.solve(gram, x.T @ (states - offset)), offset)
+    weights = cast("np.ndarray", np.linalg.solve(gram, x.T @ (states - offset)))
+    return LinearMap(centre, scale, weights, offset)
 
 
 def best_penalty(features: Float64[np.ndarray, "n d"], train: StateClips, penalties: Sequence[float]) -> float:

@@ -64,8 +64,8 @@ def state_clips(
     chosen = [store.state_names.index(name) for name in columns]
     pictures = np.empty((count, frames, *store.frame_size, 3), np.uint8)
     states = np.empty((count, len(chosen)), np.float64)
-    for row, (owner, start) in enumerate(zip(owners.tolist(), starts.tolist(), strict=True)):
-        clip = store.read(long[owner], start, frames)
+    for row, (owner, start) in enumerate(zip(owners, starts, strict=True)):
+        clip = store.read(long[int(owner)], int(start), frames)
         assert clip.state is not None
         pictures[row], states[row] = clip.frames, clip.state[-1][chosen]
     return StateClips(pictures, states, np.array(long, np.int64)[owners])

@@ -140,7 +140,7 @@ class VideoEncoder(nn.Module):
         """Return the pixels of every tubelet, laid out (frame, channel, row, column)."""
         stacked = self.stacked(frames)
         cut = F.pixel_unshuffle(stacked.flatten(0, 1), self.config.patch)
-        return cut.flatten(2).mT.unflatten(0, stacked.shape[:2])
+        return cut.flatten(2).mT.reshape(*stacked.shape[:2], self.places, -1)
 
 
 @torch.no_grad()

@@ -100,7 +100,7 @@ class TokenGrid(nn.Module):
         times = frames if axis == "both" else 1
 
         def taken(table: Float[Tensor, "tokens pairs"]) -> Float[Tensor, "b *one k pairs"]:
-            whole = table.unflatten(0, (times, -1)).expand(len(kept), -1, -1, -1)
+            whole = table.reshape(1, times, -1, table.shape[1]).expand(len(kept), -1, -1, -1)
             found = chosen(whole, kept).flatten(1, 2)[:, None]  # b heads (t n) pairs
             return found if axis == "both" else found[:, None]  # b t heads n pairs
 

@@ -93,8 +93,9 @@ class Contrastive(EncoderObjective):
 
     def forward(self, encoder: VideoEncoder, clip: Clip, generator: torch.Generator) -> dict[str, Scalar]:
         views = [self._view(clip.frames, generator) for _ in range(2)]
-        rows = self.project(encoder.pooled(torch.cat(views)).mean(1))
-        loss, self.metrics = compared(*rows.chunk(2), same_episode(clip), self.config.temperature)
+        rows: Tensor = self.project(encoder.pooled(torch.cat(views)).mean(1))
+        one, other = rows.chunk(2)
+        loss, self.metrics = compared(one, other, same_episode(clip), self.config.temperature)
         return {"contrast": loss}
 
     def _view(self, frames: UInt8[Tensor, "b t h w 3"], generator: torch.Generator) -> UInt8[Tensor, "b v h w 3"]:

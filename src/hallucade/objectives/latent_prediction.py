@@ -159,9 +159,9 @@ def split_places(
     them, drawn from its own, and the rest is left out of the step. At least a share of `least_seen` is kept, and one
     place is hidden.
     """
-    n = covered.shape[1]
+    b, n = covered.shape
     least = min(max(1, math.ceil(least_seen * n)), n - 1)
-    order = tube_order(*covered.shape, generator)
+    order = tube_order(b, n, generator)
     rank = order.argsort(-1)  # each clip's places in a random order, visible ones first
     ordered = torch.argsort(rank + n * covered, dim=-1)
     seen = (~covered).sum(1).clamp(least, n - 1)

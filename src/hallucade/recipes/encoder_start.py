@@ -13,6 +13,7 @@ from hallucade.models.encoder_folder import ABOUT, KEPT, EncoderFolder
 from hallucade.models.frame_transformer import FrameTransformer
 from hallucade.nn.transformer_block import TransformerBlock
 from hallucade.recipes.additions import MODEL
+from hallucade.recipes.run_config import RunConfig
 
 NAMED = 6  # tensors that a sentence lists before it only counts them
 
@@ -34,12 +35,41 @@ class EncoderStart:
         )
 
 
-def given_encoder(networks: Mapping[str, Path]) -> EncoderFolder | None:
-    """Return the encoder that a model is to start from, if that is what its run holds."""
+def given_encoder(config: RunConfig, networks: Mapping[str, Path], began: RunConfig | None) -> EncoderFolder | None:
+    """Return the encoder that a model is to start from, if that is what the run of the model holds.
+
+    Args:
+        config: what is trained.
+        networks: runs by role.
+        began: the run as it began, if it goes on.
+
+    Raises:
+        ValueError: the recipe is taught by other networks, or trains additions to a whole model's weights, or the run
+            began with another encoder.
+        EncoderError: the encoder cannot be read.
+    """
     run = networks.get(MODEL)
     if run is None or not any((place / ABOUT).is_file() for place in (run, run / KEPT)):
         return None
-    return EncoderFolder.open(run)
+    folder = EncoderFolder.open(run)
+    if config.method is not None or config.lora.rank:
+        raise ValueError(
+            f"{run} is an encoder, and {config.recipe} goes on from a whole world model; train one that starts from "
+            "the encoder, and name that"
+        )
+    if began is not None and began.encoder != folder.facts.fingerprint:
+        raise ValueError(
+            f"{run} is the encoder {folder.facts.fingerprint} and the run began with {began.encoder or 'none'}; leave "
+            "out --start to go on"
+        )
+    return folder
+
+
+def encoder_named(encoder: EncoderFolder | None, began: RunConfig | None) -> str | None:
+    """Return what the config of a run says of its encoder."""
+    if began is not None:
+        return began.encoder
+    return None if encoder is None else encoder.facts.fingerprint
 
 
 def start_from_encoder(model: WorldModel[Any], folder: EncoderFolder) -> EncoderStart:

@@ -31,6 +31,12 @@ from hallucade.training.run_folder import CHECKPOINTS
 
 BUNDLED = Path(__file__).parent / "bundled"
 BUNDLED_RUN = "pong"
+NO_WORLDS = {  # what runs trained that are no world model's, by their configs, and what is done with it
+    "TokenizerRunConfig": "a tokenizer, and no world that could be played; train one on its codes: "
+    "hallucade train token_small --tokenizer {run}",
+    "PretrainingRunConfig": "a video encoder, and no world that could be played; ask what it knows: "
+    "hallucade probe-encoder {run} --store STORE",
+}
 PLAYED = ("tokenizer.", "model.")  # how the names of weights begin
 
 
@@ -104,11 +110,9 @@ def _newest(run: str | Path | None) -> tuple[Path, Checkpoint]:
 
 def read_config(folder: Path, checkpoint: Checkpoint) -> RunConfig:
     """Return the run's config out of its checkpoint."""
-    if checkpoint.config.get(TYPE_KEY) == "TokenizerRunConfig":
-        raise CheckpointError(
-            f"{folder} trained a tokenizer, and no world that could be played; train one on its codes: "
-            f"hallucade train token_small --tokenizer {folder}"
-        )
+    other = NO_WORLDS.get(str(checkpoint.config.get(TYPE_KEY)))
+    if other is not None:
+        raise CheckpointError(f"{folder} trained {other.format(run=folder)}")
     try:
         config = RunConfig.from_json(checkpoint.config)
     except ValueError as error:

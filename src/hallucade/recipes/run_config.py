@@ -127,6 +127,7 @@ class RunConfig(Experiment):
     prompt_frames: int = 8  # real frames that a dream starts from
     validation: ValidationConfig = field(default_factory=ValidationConfig)  # judges dreams while it trains
     networks: dict[str, Origin] = field(default_factory=dict[str, Origin])  # those of the method, filled in likewise
+    encoder: str | None = None  # fingerprint of the pre-trained encoder that the model started from, filled in too
     lora: LoRAConfig = field(default_factory=LoRAConfig)  # train low-rank additions to given weights, and not these
 
     def __post_init__(self) -> None:

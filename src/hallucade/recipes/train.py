@@ -21,6 +21,7 @@ from hallucade.methods.pretrain import Pretrain
 from hallucade.models.base import WorldModel
 from hallucade.objectives.base import Setting
 from hallucade.recipes.console import say
+from hallucade.recipes.encoder_start import encoder_named, given_encoder, start_from_encoder
 from hallucade.recipes.held_out import held_out_episodes, prompted_episodes, shown_frames
 from hallucade.recipes.latents import KeepTokenizer, on_latents, with_given_weights
 from hallucade.recipes.load import make_world, read_config
@@ -77,7 +78,8 @@ def train(
         store: recorded play, of one store or of several.
         run_folder: new or empty, unless `resume`.
         latents: one cache a store; nothing is encoded then.
-        networks: runs of the networks that the recipe's method asks for, by role; "model" is where to start from.
+        networks: runs of the networks that the recipe's method asks for, by role; "model" is where to start from, which
+            may be a pre-trained encoder.
         resume: go on from the newest whole checkpoint.
         progress: show a bar, or lines where there is no terminal.
 
@@ -96,12 +98,19 @@ def train(
     config = counted(config, tokenizer, recorded)
     clips = make_clips(config, store, latents)
     began = begun_run(run_folder) if resume else None
-    given = given_networks(config, networks or {}, began)
+    encoder = given_encoder(config, networks or {}, began)
+    given = given_networks(config, {} if encoder is not None else networks or {}, began)
     origins = {role: network.origin for role, network in given.items()}
-    config = replace(config, networks=origins if began is None else began.networks)
+    config = replace(
+        config, networks=origins if began is None else began.networks, encoder=encoder_named(encoder, began)
+    )
     if resume:
         check_same_run(config, run_folder)
     method, model = make_method(config, tokenizer, given)
+    if encoder is not None and began is None:
+        taken = start_from_encoder(model, encoder)
+        if progress:
+            say(taken.describe())
     starts = stage_starts(config, tokenizer, model, None if began is None else begun_steps(run_folder))
     if began is None:
         config = replace(config, networks=origins | {role_of(n): start.origin for n, start in starts.items()})
