@@ -73,7 +73,7 @@ def test_tokens_make_batches_of_as_many_clips_as_they_hold(run: Path) -> None:
 
 
 @pytest.mark.parametrize("step", [1, 2, 5])
-def test_r07_a_run_that_stops_in_or_between_stages_goes_on_to_the_same_weights(
+def test_r7_a_run_that_stops_in_or_between_stages_goes_on_to_the_same_weights(
     store: EpisodeStore, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
 ) -> None:
     whole, read = RunFolder(run).checkpoints.load(), StagedClips.batch_at

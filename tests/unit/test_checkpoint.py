@@ -66,7 +66,7 @@ def test_tied_and_strided_tensors_are_saved(tmp_path: Path) -> None:
     assert torch.equal(weights["c"], tied.mT)
 
 
-def test_the_newest_stay_and_milestones_stay_for_good(tmp_path: Path) -> None:
+def test_r6_the_newest_stay_and_milestones_stay_for_good(tmp_path: Path) -> None:
     folder = CheckpointFolder(tmp_path, keep=2, milestone_every=4)
     for step in range(11):
         folder.save(sample(step))
@@ -264,7 +264,7 @@ def error_of(folder: CheckpointFolder, checkpoint: Checkpoint) -> str | None:
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO, errno.EACCES])
-def test_whatever_call_the_disk_refuses_the_checkpoint_before_loads(tmp_path: Path, code: int) -> None:
+def test_r6_whatever_call_the_disk_refuses_the_checkpoint_before_loads(tmp_path: Path, code: int) -> None:
     loud = 0
     for k in range(1, 60):
         folder = CheckpointFolder(tmp_path / str(k), keep=1)

@@ -33,7 +33,7 @@ def legal_windows(episodes: list[int], frames: int) -> set[bytes]:
 
 
 @pytest.mark.parametrize(("frames", "count"), [(2, 23), (4, 14), (13, 1)])
-def test_every_legal_window_comes_once_an_epoch(store: EpisodeStore, frames: int, count: int) -> None:
+def test_r23_every_legal_window_comes_once_an_epoch(store: EpisodeStore, frames: int, count: int) -> None:
     windows = ClipWindows(store, ACTIONS, frames=frames, batch=1)
     wanted = legal_windows(TRAIN, frames)
     assert len(windows) == len(wanted) == count

@@ -1,10 +1,18 @@
 """Stages follow each other as a pure function of the step."""
 
+import gc
+import multiprocessing
+import os
+import threading
+from contextlib import closing, suppress
+
 import pytest
 import torch
 from dot_game import ACTIONS, write_store
 
 from hallucade.data.clips import Clip, ClipWindows
+from hallucade.data.framing import Framing
+from hallucade.data.prefetch import prefetch
 from hallucade.data.store import EpisodeStore
 from hallucade.training.curriculum import Stage, StagedClips
 
@@ -59,6 +67,44 @@ def test_the_order_of_asking_changes_nothing(tmp_path):
     assert len({clip.seed for clip in forward.values()}) == 7
 
 
+def held():
+    """Return what a loader could leave behind: open files, threads, processes."""
+    files = 0
+    for descriptor in range(512):
+        with suppress(OSError):
+            os.fstat(descriptor)
+            files += 1
+    return files, threading.active_count(), len(multiprocessing.active_children())
+
+
+def test_r3_every_batch_is_that_of_the_schedule_and_twenty_loaders_leave_nothing_behind(tmp_path):
+    write_store(tmp_path / "store", [20, 23, 31])
+    stages = [
+        Stage(size=(3 + i % 2, 5), frames=2 + i % 3, batch=1 + i % 4, steps=1 + i % 2, fps=15 / (1 + i % 3))
+        for i in range(20)
+    ]
+
+    def loader():
+        store = EpisodeStore(tmp_path / "store")
+        sources = [
+            ClipWindows(store, ACTIONS, frames=s.frames, batch=s.batch, framing=Framing.of(store, s.size, s.fps))
+            for s in stages
+        ]
+        return StagedClips(stages, sources)
+
+    before = held()
+    clips, wanted = loader(), [stage for stage in stages for _ in range(stage.steps)]
+    with closing(prefetch(clips)) as batches:
+        shapes = [tuple(next(batches).frames.shape[:4]) for _ in wanted]
+    assert shapes == [(stage.batch, stage.frames, *stage.size) for stage in wanted]
+    for step in range(20):
+        with closing(prefetch(loader(), step)) as batches:
+            assert len(next(batches).frames) == wanted[step].batch
+    del clips, batches  # a store that is read keeps its files open
+    gc.collect()
+    assert held() == before
+
+
 @pytest.mark.parametrize(
     ("shapes", "steps"),
     [
@@ -68,14 +114,14 @@ def test_the_order_of_asking_changes_nothing(tmp_path):
         ([(3, 9, 16), (4, 16, 32), (5, 16, 32)], (3,)),  # of equals, the first
     ],
 )
-def test_r05_the_stages_that_may_be_largest_are_tried_the_one_with_most_frames_first(shapes, steps):
+def test_r5_the_stages_that_may_be_largest_are_tried_the_one_with_most_frames_first(shapes, steps):
     clips, _ = staged(*shapes)
     assert clips.largest_steps() == steps
     frames = clips.batch_at(steps[0]).frames
     assert len(frames) * frames.shape[1] == max(count * batch for _, count, batch in shapes)
 
 
-def test_r05_larger_pictures_may_need_most_memory():
+def test_r5_larger_pictures_may_need_most_memory():
     shapes = [((6, 10), 9), (None, 2), ((3, 5), 9)]
     stages = [Stage(size=size, steps=2, frames=4, batch=batch) for size, batch in shapes]
     clips = StagedClips(stages, [NamedClips(stage) for stage in stages], size=(12, 20))

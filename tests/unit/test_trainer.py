@@ -75,7 +75,7 @@ def test_loss_falls_and_the_result_says_how_it_went(tmp_path: Path) -> None:
     assert result.peak_memory > 10_000_000  # bytes: a process with torch in it
 
 
-def test_twenty_steps_are_ten_and_ten_more_after_resume(tmp_path: Path) -> None:
+def test_r7_twenty_steps_are_ten_and_ten_more_after_resume(tmp_path: Path) -> None:
     tiny_trainer(tmp_path / "whole", steps=20).train()
     stop = at(10, lambda trainer: os.kill(os.getpid(), signal.SIGTERM))
     assert tiny_trainer(tmp_path / "halves", steps=20, callbacks=[stop]).train().reason == "interrupted"
@@ -95,7 +95,7 @@ def test_means_over_a_log_interval_survive_a_resume_in_its_middle(tmp_path: Path
     assert losses(tmp_path / "halves") == losses(tmp_path / "whole")
 
 
-def test_a_logged_loss_is_the_mean_over_its_steps(tmp_path: Path) -> None:
+def test_r8_a_logged_loss_is_the_mean_over_its_steps(tmp_path: Path) -> None:
     tiny_trainer(tmp_path / "each", steps=6).train()
     tiny_trainer(tmp_path / "mean", steps=6, log_every=3).train()
     each = [float.fromhex(value) for _, value in losses(tmp_path / "each")]
@@ -219,7 +219,7 @@ def test_preflight_leaves_weights_momenta_averages_and_generators_alone(tmp_path
     assert all(gradient is None for gradient in seen["gradients"])
 
 
-def test_preflight_takes_the_largest_stage(tmp_path: Path) -> None:
+def test_r5_preflight_takes_the_largest_stage(tmp_path: Path) -> None:
     small, large = TinyClips(batch=2), TinyClips(batch=9)
     stages = [Stage(steps=3, frames=5, batch=2), Stage(steps=3, frames=5, batch=9)]
     trainer = tiny_trainer(tmp_path, clips=StagedClips(stages, [small, large]), steps=1)
@@ -227,7 +227,7 @@ def test_preflight_takes_the_largest_stage(tmp_path: Path) -> None:
     assert large.asked[:1] == [3]
 
 
-def test_too_little_memory_shows_before_the_first_step(tmp_path: Path) -> None:
+def test_r5_too_little_memory_shows_before_the_first_step(tmp_path: Path) -> None:
     class Hungry(TinyMethod):
         def losses(self, batch: Clip, step: int) -> Iterator[tuple[str, Tensor]]:
             yield "model", torch.ones(1 << 50).sum()  # 4 PiB
@@ -283,11 +283,12 @@ def test_a_unet_trains_on_an_objective_and_resumes_exactly_in_mixed_precision(tm
     assert fingerprint(tmp_path / "halves") == fingerprint(tmp_path / "whole")
 
 
-def test_accumulation_equals_the_big_batch(tmp_path: Path) -> None:
+def test_r8_accumulation_equals_the_big_batch_at_the_same_steps(tmp_path: Path) -> None:
     for name, accumulate in (("one", 1), ("three", 3)):
         torch.manual_seed(1)
-        trainer = tiny_trainer(tmp_path / name, TinyMethod(random=False), steps=8, accumulate=accumulate)
+        trainer = tiny_trainer(tmp_path / name, TinyMethod(random=False), steps=8, log_every=2, accumulate=accumulate)
         trainer.train()
+    assert [row["step"] for row in rows(tmp_path / "three")] == [2, 4, 6, 8]
     for one, three in zip(rows(tmp_path / "one"), rows(tmp_path / "three"), strict=True):
         for name in ("step", "loss/model", "grad_norm/model"):
             assert one[name] == pytest.approx(three[name], rel=1e-3)
@@ -405,7 +406,9 @@ def test_a_signal_in_a_bad_step_saves_nothing_and_resume_meets_it_again(tmp_path
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_finishes_the_step_saves_and_gives_the_handlers_back(tmp_path: Path, number: signal.Signals) -> None:
+def test_r6_a_signal_finishes_the_step_saves_and_gives_the_handlers_back(
+    tmp_path: Path, number: signal.Signals
+) -> None:
     before = signal.getsignal(number)
     stop = at(4, lambda trainer: os.kill(os.getpid(), number))
     result = tiny_trainer(tmp_path, callbacks=[stop]).train()
@@ -414,7 +417,7 @@ def test_a_signal_finishes_the_step_saves_and_gives_the_handlers_back(tmp_path: 
     assert signal.getsignal(number) is before
 
 
-def test_a_time_limit_stops_and_saves(tmp_path: Path) -> None:
+def test_r6_a_time_limit_stops_and_saves(tmp_path: Path) -> None:
     now = [0.0]
 
     def pass_time(step: int, trainer: Trainer) -> None:
@@ -427,7 +430,7 @@ def test_a_time_limit_stops_and_saves(tmp_path: Path) -> None:
     assert tiny_trainer(tmp_path).train(resume=True).step == 20
 
 
-def test_an_error_saves_first_and_the_run_resumes_exactly(tmp_path: Path) -> None:
+def test_r6_an_error_saves_first_and_the_run_resumes_exactly(tmp_path: Path) -> None:
     def fail(trainer: Trainer) -> None:
         raise KeyError("a bug in a callback")
 
@@ -442,26 +445,36 @@ def test_an_error_saves_first_and_the_run_resumes_exactly(tmp_path: Path) -> Non
 class Failing(TinyMethod):
     """Raises on one batch, before or after it changed itself."""
 
-    def __init__(self, bad: int, late: bool) -> None:
+    def __init__(self, bad: int, late: bool, error: type[Exception] = ArithmeticError) -> None:
         super().__init__()
-        self.bad, self.late = 31 * bad, late
+        self.bad, self.late, self.error = 31 * bad, late, error
 
     def losses(self, batch: Clip, step: int) -> Iterator[tuple[str, Tensor]]:
         if batch.seed == self.bad and not self.late:
-            raise ArithmeticError("early")
+            raise self.error("early")
         yield from super().losses(batch, step)
         if batch.seed == self.bad:
-            raise ArithmeticError("late")
+            raise self.error("late")
 
 
-@pytest.mark.parametrize(("late", "saved"), [(False, 7), (True, 5)])
-def test_an_error_inside_a_step_saves_only_what_is_whole(tmp_path: Path, late: bool, saved: int) -> None:
-    with pytest.raises(ArithmeticError):
-        tiny_trainer(tmp_path, Failing(7, late)).train()
+@pytest.mark.parametrize(
+    ("late", "saved", "error"),
+    [
+        (False, 7, ArithmeticError),
+        (True, 5, ArithmeticError),
+        (False, 7, MemoryError),
+        (False, 7, torch.OutOfMemoryError),
+    ],
+)
+def test_r6_an_error_inside_a_step_saves_only_what_is_whole(
+    tmp_path: Path, late: bool, saved: int, error: type[Exception]
+) -> None:
+    with pytest.raises(error):
+        tiny_trainer(tmp_path, Failing(7, late, error)).train()
     assert newest(tmp_path).step == saved
 
 
-def test_a_full_disk_stops_with_one_clear_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_r6_a_full_disk_stops_with_one_clear_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
