@@ -13,6 +13,7 @@ from hallucade.cli import main
 from hallucade.data.recorder import RecordingConfig, record
 from hallucade.data.store import EpisodeStore
 from hallucade.evaluation.metrics.encoder_features import EncoderFeatures
+from hallucade.evaluation.perceptual import PerceptualConfig
 from hallucade.methods.encoder_pretraining import EncoderPretraining, PartConfig
 from hallucade.models.diffusion_transformer import DiffusionTransformerConfig
 from hallucade.models.encoder_folder import EncoderError, EncoderFolder, write_encoder
@@ -202,6 +203,16 @@ def test_encoders_serve_as_features_of_distances(store: EpisodeStore, tmp_path: 
         EncoderFeatures.load(str(tmp_path / "run"), 24, 24)
     with pytest.raises(ValueError, match="clips of 5 frames do not divide"):
         network.check_frames(5)
+    compare = PerceptualConfig(lite0="off", encoder=str(tmp_path / "run"), until=(4,))
+    scores = compare.build((12, 12), (4,), torch.device("cpu"))
+    dreams = np.random.default_rng(0).integers(0, 256, (5, 4, 12, 12, 3), np.uint8)
+    scores.add(dreams, frames[:, :4].numpy())
+    metrics = scores.metrics("clips/")
+    assert metrics["clips/frechet_encoder@4"] > 0
+    assert metrics["clips/frechet_encoder_samples@4"] == 10  # two tubelets of five clips
+    assert "clips/mmd_encoder@4" in metrics
+    with pytest.raises(ValueError, match="clips of 3 frames do not divide"):
+        replace(compare, until=(3,)).build((12, 12), (4,), torch.device("cpu"))
 
 
 def test_the_target_is_no_part_of_what_is_exported(store: EpisodeStore, tmp_path: Path) -> None:
