@@ -125,7 +125,7 @@ def test_the_recipe_that_the_page_writes_is_one(tmp_path: Path) -> None:
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Syncing is slow, and no test here pulls the plug; long sample videos are slower still."""
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)
-    monkeypatch.setattr("hallucade.recipes.train.SAMPLE_FRAMES", 2)
+    monkeypatch.setattr("hallucade.recipes.held_out.SAMPLE_FRAMES", 2)
 
 
 @pytest.fixture(scope="module")

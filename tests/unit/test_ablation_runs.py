@@ -31,7 +31,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Syncing is slow, and no test here pulls the plug; long sample videos are slower still."""
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)
-    monkeypatch.setattr("hallucade.recipes.train.SAMPLE_FRAMES", 3)
+    monkeypatch.setattr("hallucade.recipes.held_out.SAMPLE_FRAMES", 3)
 
 
 @pytest.fixture(scope="module")

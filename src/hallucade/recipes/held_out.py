@@ -15,10 +15,14 @@ SAMPLE_FRAMES = 96  # dreamed, where validation episodes are that long
 def shown_frames(
     store: EpisodeStore | Mixture,
     prompt_frames: int,
-    dreamed: int = SAMPLE_FRAMES,
+    dreamed: int | None = None,
     framing: Framing = AS_RECORDED,
 ) -> int:
-    """Return how many frames are shown: prompt and dream, no longer than the store's validation episodes."""
+    """Return how many frames are shown: prompt and dream, no longer than the store's validation episodes.
+
+    Without a number a dream is as long as those of sample videos.
+    """
+    dreamed = SAMPLE_FRAMES if dreamed is None else dreamed
     stores = [store] if isinstance(store, EpisodeStore) else store.stores
     longest = min(max((part.episodes[i].frames for i in part.indices("validation")), default=0) for part in stores)
     return max(prompt_frames + 1, min(prompt_frames + dreamed, (longest - 1) // framing.stride + 1))
