@@ -1,15 +1,29 @@
 """Bottlenecks: every code has one vector and comes back from it; gradients pass; codebooks stay alive."""
 
+import sys
+
 import pytest
 import torch
 
+from hallucade.config import Config
 from hallucade.tokenizers.bottlenecks.fsq import FSQConfig
 from hallucade.tokenizers.bottlenecks.gaussian import GaussianConfig
 from hallucade.tokenizers.bottlenecks.lfq import LFQConfig
+from hallucade.tokenizers.bottlenecks.residual_vq import ResidualVQConfig
 from hallucade.tokenizers.bottlenecks.vector_quantizer import VQConfig
 
 CODED = [FSQConfig(levels=(3, 2, 5, 4)), LFQConfig(bits=6), VQConfig(codes=70, width=5)]
-BOTTLENECKS = [*CODED, GaussianConfig(channels=3)]
+RESIDUAL = ResidualVQConfig(codes=20, width=6, stages=3)
+PRODUCT = ResidualVQConfig(codes=20, width=6, stages=1, groups=2)
+SEVERAL = [RESIDUAL, PRODUCT, ResidualVQConfig(codes=20, width=6, stages=2, groups=2)]
+BOTTLENECKS = [*CODED, GaussianConfig(channels=3), *SEVERAL]
+FOLLOWING = [VQConfig(codes=9, width=3), *SEVERAL]
+
+
+def name(config):
+    if isinstance(config, ResidualVQConfig):
+        return f"ResidualVQ {config.stages}x{config.groups}"
+    return type(config).__name__ if isinstance(config, Config) else None
 
 
 def encoded(config, seed=0, scale=2.0, size=(2, 3, 7)):
@@ -18,7 +32,7 @@ def encoded(config, seed=0, scale=2.0, size=(2, 3, 7)):
     return scale * draw
 
 
-@pytest.mark.parametrize("config", CODED, ids=lambda c: type(c).__name__)
+@pytest.mark.parametrize("config", CODED, ids=name)
 def test_every_code_has_a_vector_of_its_own(config):
     torch.manual_seed(0)
     bottleneck = config.build().eval()
@@ -30,7 +44,7 @@ def test_every_code_has_a_vector_of_its_own(config):
     assert torch.equal(nearest, codes.flatten())
 
 
-@pytest.mark.parametrize("config", BOTTLENECKS, ids=lambda c: type(c).__name__)
+@pytest.mark.parametrize("config", BOTTLENECKS, ids=name)
 def test_what_the_decoder_reads_in_training_is_what_latents_stand_for(config):
     torch.manual_seed(0)
     bottleneck, x = config.build(), encoded(config)
@@ -48,10 +62,10 @@ def test_what_the_decoder_reads_in_training_is_what_latents_stand_for(config):
     assert 0 <= int(latents.min()) <= int(latents.max()) < bottleneck.codes
 
 
-@pytest.mark.parametrize("config", BOTTLENECKS, ids=lambda c: type(c).__name__)
+@pytest.mark.parametrize("config", BOTTLENECKS, ids=name)
 def test_gradients_reach_the_encoder_through_features_and_losses(config):
     torch.manual_seed(0)
-    bottleneck, x = config.build(), encoded(config, scale=0.5).requires_grad_()
+    bottleneck, x = config.build(), encoded(config, scale=0.5, size=(4, 5, 7)).requires_grad_()
     passed = bottleneck(x)
     for part in (passed.features.sum(), *passed.losses.values()):
         (gradient,) = torch.autograd.grad(part, x, retain_graph=True)
@@ -88,7 +102,7 @@ def test_the_codebook_is_the_running_mean_of_what_chose_each_code():
     torch.testing.assert_close(vq.counts, torch.full((4,), 5.0), atol=0.01, rtol=0)
 
 
-def test_codes_that_nothing_chooses_start_again_and_stay_there():
+def test_codes_that_nothing_chooses_start_again_with_their_running_sums():
     torch.manual_seed(0)
     vq = VQConfig(codes=6, width=2, patience=3).build()
     vq.started.fill_(True)
@@ -105,24 +119,83 @@ def test_codes_that_nothing_chooses_start_again_and_stay_there():
     assert len(torch.unique(vq.latents(spread))) > 1
 
 
-def test_a_codebook_does_not_move_in_play():
-    torch.manual_seed(0)
-    vq = VQConfig(codes=9, width=3).build()
-    vq(encoded(VQConfig(codes=9, width=3)))
-    before = {name: value.clone() for name, value in vq.eval().state_dict().items()}
-    vq(encoded(VQConfig(codes=9, width=3), seed=1))
-    assert all(torch.equal(value, before[name]) for name, value in vq.state_dict().items())
+def state(bottleneck):
+    return {name: value.clone() for name, value in bottleneck.state_dict().items()}
 
 
-def test_half_precision_of_a_trainer_does_not_reach_the_codebook():
+def unchanged(bottleneck, before):
+    return all(torch.equal(value, before[name]) for name, value in bottleneck.state_dict().items())
+
+
+@pytest.mark.parametrize("config", FOLLOWING, ids=name)
+def test_a_codebook_does_not_move_in_play(config):
     torch.manual_seed(0)
-    vq, x = VQConfig(codes=50, width=8).build(), encoded(VQConfig(width=8), scale=300.0, size=(4, 5, 5))
-    vq(x)
-    vq.eval()
+    bottleneck = config.build()
+    bottleneck(encoded(config))
+    before = state(bottleneck)
+    bottleneck.latents(encoded(config, seed=1))
+    bottleneck.eval()(encoded(config, seed=1))
+    assert unchanged(bottleneck, before)
+    bottleneck.train()(encoded(config, seed=1))
+    assert not unchanged(bottleneck, before)
+
+
+@pytest.mark.parametrize("config", [VQConfig(codes=50, width=8), RESIDUAL], ids=name)
+def test_r21_half_precision_of_a_trainer_does_not_reach_the_codebook(config):
+    torch.manual_seed(0)
+    bottleneck, x = config.build(), encoded(config, scale=300.0, size=(4, 5, 5))
+    bottleneck(x)
+    bottleneck.eval()
     with torch.autocast("cpu", torch.bfloat16):
-        half, passed = vq.latents(x), vq(x)
-    assert torch.equal(half, vq.latents(x))
+        half, passed = bottleneck.latents(x), bottleneck(x)
+    assert torch.equal(half, bottleneck.latents(x))
     assert passed.features.dtype == torch.float32
+
+
+@pytest.mark.parametrize("config", [*FOLLOWING, GaussianConfig(channels=3)], ids=name)
+@pytest.mark.parametrize("fresh", [True, False])
+def test_r21_a_batch_that_is_not_finite_moves_no_codebook_and_fails_its_loss(config, fresh):
+    """The trainer skips such a step, counts it and gives up after some (see test_trainer)."""
+    torch.manual_seed(0)
+    bottleneck = config.build()
+    if not fresh:
+        bottleneck(encoded(config))
+    before, bad = state(bottleneck), encoded(config)
+    bad[0, 0, 0, 0] = float("nan")
+    passed = bottleneck(bad)
+    assert unchanged(bottleneck, before)
+    assert not torch.stack([passed.features.sum(), *passed.losses.values()]).sum().isfinite()
+    assert bottleneck(encoded(config, seed=2)).features.isfinite().all()
+
+
+def test_residual_codes_come_nearer_with_every_stage():
+    torch.manual_seed(0)
+    bottleneck, x = RESIDUAL.build(), encoded(RESIDUAL, size=(4, 5, 5))
+    for _ in range(20):
+        bottleneck(x)
+    codes = bottleneck.eval().latents(x).unflatten(1, (3, 5))
+    book = bottleneck.quantizer.codebooks[0]
+    shown = torch.stack([book[i][codes[:, i]].movedim(-1, 1) for i in range(3)]).cumsum(0)
+    errors = (shown - x).square().mean((1, 2, 3, 4))
+    assert errors[0] > 1.5 * errors[1] > 2 * errors[2]
+
+
+def test_product_codes_stand_for_their_own_channels():
+    torch.manual_seed(0)
+    bottleneck, x = PRODUCT.build(), encoded(PRODUCT)
+    bottleneck(x)
+    codes = bottleneck.eval().latents(x)
+    other = codes.clone()
+    other[:, :3] = (other[:, :3] + 1) % 20  # the first group of a picture of three rows
+    ours, theirs = bottleneck.features(codes), bottleneck.features(other)
+    assert torch.equal(ours[:, 3:], theirs[:, 3:])
+    assert (ours[:, :3] != theirs[:, :3]).any(1).all()
+
+
+def test_a_library_that_is_not_there_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "vector_quantize_pytorch", None)
+    with pytest.raises(ValueError, match="pip install vector-quantize-pytorch"):
+        RESIDUAL.build()
 
 
 def test_latents_of_a_gaussian_are_as_large_as_noise():
@@ -145,6 +218,8 @@ def test_latents_of_a_gaussian_are_as_large_as_noise():
         (lambda: LFQConfig(bits=15), "bits is 15; use 1 to 14"),
         (lambda: VQConfig(codes=1), "codes is 1; use 2 to 65,536"),
         (lambda: VQConfig(decay=1.0), "decay is 1.0; use a number between 0 and 1"),
+        (lambda: ResidualVQConfig(stages=1), "use 2 or more of either, or VQConfig for one code a cell"),
+        (lambda: ResidualVQConfig(width=7, groups=2), "width 7 does not divide into 2 groups"),
         (lambda: GaussianConfig(channels=0), "channels is 0"),
     ],
 )

@@ -70,8 +70,17 @@ class LearnedTokenizer(PictureTokenizer):
         return self.decoder(self.bottleneck.features(latents).to(self._dtype)).float()
 
     def codebook(self) -> Float[Tensor, "codes d"]:
-        """Return what the decoder reads for each code, for tokenizers of one code a cell."""
-        assert self.codes is not None
+        """Return what the decoder reads for each code.
+
+        Raises:
+            ValueError: a cell has several codes, or none.
+        """
+        if self.codes is None or self.bottleneck.per_cell != 1:
+            has = "channels" if self.codes is None else f"{self.bottleneck.per_cell} codes"
+            raise ValueError(
+                f"this tokenizer makes {has} a cell, and vectors of codes are asked for; use one of one code a cell, "
+                "such as tokenizer_fsq or tokenizer_vq"
+            )
         codes = torch.arange(self.codes, device=next(self.decoder.parameters()).device)
         return self.bottleneck.features(codes[None, :, None])[0, :, :, 0].T
 

@@ -30,6 +30,7 @@ from hallucade.tokenizers.base import TokenizerError
 from hallucade.tokenizers.bottlenecks import fsq as fsq  # a folder may name their configs
 from hallucade.tokenizers.bottlenecks import gaussian as gaussian
 from hallucade.tokenizers.bottlenecks import lfq as lfq
+from hallucade.tokenizers.bottlenecks import residual_vq as residual_vq
 from hallucade.tokenizers.bottlenecks import vector_quantizer as vector_quantizer
 from hallucade.tokenizers.learned import LearnedTokenizer, LearnedTokenizerConfig
 

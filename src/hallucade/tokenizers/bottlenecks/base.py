@@ -3,7 +3,9 @@
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 
-from jaxtyping import Float, Int64, Shaped
+import torch
+import torch.distributed as dist
+from jaxtyping import Bool, Float, Int64, Shaped
 from torch import Tensor, nn
 
 from hallucade.config import Config
@@ -24,6 +26,7 @@ class Bottleneck(nn.Module, ABC):
 
     width: int  # channels that it reads from the encoder and hands to the decoder
     codes: int | None = None  # how many codes there are; None: latents are float channels
+    per_cell: int = 1  # codes that stand for one cell of features
 
     @abstractmethod
     def forward(self, encoded: Float[Tensor, "n d h w"]) -> Passed:
@@ -48,3 +51,24 @@ class BottleneckConfig(Config):
     def build(self) -> Bottleneck:
         """Build the bottleneck."""
         raise NotImplementedError
+
+
+def code_use(codes: Int64[Tensor, "n *code"] | None, count: int | None) -> dict[str, Tensor]:
+    """Return how a batch uses the codes, if there are any: perplexity, and the share of codes that occurs at all."""
+    if codes is None or count is None:
+        return {}
+    hits = torch.bincount(codes.flatten(), minlength=count).float()
+    shares = hits / hits.sum()
+    perplexity = (-(shares * shares.clamp_min(1e-12).log()).sum()).exp()
+    return {"perplexity": perplexity, "codes_used": (hits > 0).float().mean()}
+
+
+@torch.no_grad()
+def all_finite(features: Tensor) -> Bool[Tensor, ""]:
+    """Return whether features are finite numbers, on all ranks: what follows them does not follow others."""
+    finite = features.isfinite().all()
+    if dist.is_available() and dist.is_initialized():
+        told = finite.float()
+        dist.all_reduce(told, dist.ReduceOp.MIN)
+        finite = told > 0
+    return finite

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from hallucade.tokenizers.bottlenecks.base import Bottleneck, BottleneckConfig, Passed
+from hallucade.tokenizers.bottlenecks.base import Bottleneck, BottleneckConfig, Passed, all_finite
 
 QUIET, LOUD = -30.0, 20.0  # logarithms of variances that are believed
 
@@ -56,7 +56,8 @@ class Gaussian(Bottleneck):
 
     def forward(self, encoded: Float[Tensor, "n d h w"]) -> Passed:
         mean, log_variance = self._moments(encoded)
-        self._follow(mean.detach())
+        if bool(all_finite(mean)):  # or the running mean would never be finite again
+            self._follow(mean.detach())
         drawn = mean + (0.5 * log_variance).exp() * torch.randn_like(mean)
         divergence = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).mean()
         return Passed(drawn, None, {"divergence": self.config.weight * divergence})

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from hallucade.tokenizers.bottlenecks.base import Bottleneck, BottleneckConfig, Passed
+from hallucade.tokenizers.bottlenecks.base import Bottleneck, BottleneckConfig, Passed, all_finite
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,11 +70,12 @@ class VectorQuantizer(Bottleneck):
         with torch.autocast(encoded.device.type, enabled=False):
             encoded = encoded.float()
             places = encoded.movedim(1, -1).flatten(0, 2)
-            if not self.started:
+            learns = self.training and bool(all_finite(places))  # or the book would never be finite again
+            if learns and not self.started:
                 self._start(places.detach())
             codes = self._nearest(places)
             found = self._rows(codes, encoded)
-            if self.training:
+            if learns:
                 self._follow(places.detach(), codes)
             commitment = self.config.commitment * F.mse_loss(encoded, found)
             through = encoded + (found - encoded).detach()
@@ -98,8 +99,18 @@ class VectorQuantizer(Bottleneck):
 
     @torch.no_grad()
     def _start(self, places: Float[Tensor, "p d"]) -> None:
-        """Put the book where features are, so that no code starts out of reach."""
-        self._put(torch.arange(self.config.codes, device=places.device), places)
+        """Put the book where features are, so that no code starts out of reach; and far apart, so that none is double.
+
+        Source: k-means++, Arthur and Vassilvitskii 2007.
+        """
+        rows = places[torch.randint(len(places), (1,), device=places.device)]
+        apart = (places - rows).square().sum(1)  # of each feature, from the nearest vector that is chosen
+        for _ in range(1, self.config.codes):
+            # As many features may coincide as there are: then any of them will do.
+            chosen = torch.multinomial(apart.clamp_min(1e-12), 1)
+            rows = torch.cat([rows, places[chosen]])
+            apart = torch.minimum(apart, (places - places[chosen]).square().sum(1))
+        self._put(torch.arange(self.config.codes, device=places.device), rows)
         self.started.fill_(True)
 
     @torch.no_grad()
@@ -117,13 +128,15 @@ class VectorQuantizer(Bottleneck):
         self.book.copy_(self.sums / smoothed[:, None])
         self.idle.add_(1).masked_fill_(counts > 0, 0)
         if config.patience:
-            self._put((self.idle >= config.patience).nonzero().flatten(), places)
+            self._restart((self.idle >= config.patience).nonzero().flatten(), places)
 
-    def _put(self, codes: Int64[Tensor, "k"], places: Float[Tensor, "p d"]) -> None:
-        """Start codes again at features of this batch; the same on all ranks, those of the first."""
-        if not len(codes):
-            return
-        rows = places[torch.randint(len(places), (len(codes),), device=places.device)]
+    def _restart(self, codes: Int64[Tensor, "k"], places: Float[Tensor, "p d"]) -> None:
+        """Start codes again at features of this batch."""
+        if len(codes):
+            self._put(codes, places[torch.randint(len(places), (len(codes),), device=places.device)])
+
+    def _put(self, codes: Int64[Tensor, "k"], rows: Float[Tensor, "k d"]) -> None:
+        """Let codes begin at vectors; the same on all ranks, those of the first."""
         if dist.is_available() and dist.is_initialized():
             rows = rows.contiguous()
             dist.broadcast(rows, 0)
