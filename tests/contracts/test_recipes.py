@@ -48,6 +48,8 @@ PARAMETERS = {
     "transformer_small": 1_350_080,
     "transformer_medium": 5_064_000,
     "token_small": 2_127_272,
+    "token_raster_small": 2_570_344,
+    "token_independent_small": 2_127_272,
     "token_self_conditioned": 2_127_272,
     "token_gru_small": 3_326_251,
 }

@@ -12,6 +12,7 @@ from hallucade.tokenizers.base import TokenizerError
 from hallucade.tokenizers.bottlenecks.fsq import FSQConfig
 from hallucade.tokenizers.bottlenecks.gaussian import GaussianConfig
 from hallucade.tokenizers.bottlenecks.lfq import LFQConfig
+from hallucade.tokenizers.bottlenecks.residual_vq import ResidualVQConfig
 from hallucade.tokenizers.bottlenecks.vector_quantizer import VQConfig
 from hallucade.tokenizers.convolutions import ConvolutionsConfig
 from hallucade.tokenizers.learned import LearnedTokenizerConfig
@@ -19,7 +20,13 @@ from hallucade.tokenizers.learned_folder import ABOUT, PROBE, WEIGHTS, LearnedFo
 from hallucade.tokenizers.pretrained import PretrainedTokenizerConfig
 
 SMALL = ConvolutionsConfig(widths=(8, 12))
-KINDS = [FSQConfig(levels=(3, 5)), LFQConfig(bits=4), VQConfig(codes=7, width=5), GaussianConfig(channels=3)]
+KINDS = [
+    FSQConfig(levels=(3, 5)),
+    LFQConfig(bits=4),
+    VQConfig(codes=7, width=5),
+    GaussianConfig(channels=3),
+    ResidualVQConfig(codes=7, width=6),
+]
 H, W = 12, 20
 
 
@@ -156,3 +163,11 @@ def test_codes_that_do_not_exist_are_refused():
 def test_frames_that_cannot_be_halved_are_refused():
     with pytest.raises(ValueError, match="frames are 10x20 pixels and this tokenizer needs multiples of 4"):
         tokenizer().encode(torch.zeros(1, 1, 10, 20, 3, dtype=torch.uint8))
+
+
+def test_vectors_of_codes_are_those_of_one_code_a_cell():
+    made = tokenizer()
+    assert torch.equal(made.codebook(), made.bottleneck.book)
+    for kind in (3, 4):
+        with pytest.raises(ValueError, match=r"makes (channels|2 codes) a cell.*use one of one code a cell"):
+            tokenizer(KINDS[kind]).codebook()

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Bool, Float, Int64, Shaped
 from torch import Tensor
 
 from hallucade.actions import ActionSpace
@@ -67,10 +67,13 @@ class RasterTransformer(TokenTransformer, RasterModel[TransformerMemory]):
         dropped: Bool[Tensor, "b n"] | None = None,
     ) -> Float[Tensor, "b p h w codes"]:
         expected = self.forced_said(clip, torch.full_like(tokens, self.mask), dropped)
-        blocks = (x.unflatten(1, (-1, self.block)).flatten(0, 1) for x in (expected, tokens))
-        return self.head(*blocks).unflatten(0, (len(tokens), -1)).flatten(1, 2)
+        logits = self.head(self._blocks_of(expected), self._blocks_of(tokens))
+        return logits.unflatten(0, (len(tokens), -1)).flatten(1, 2)
 
     def draw(self, state: TransformerMemory, action: Action | None, choose: Chooser) -> Int64[Tensor, "b k h w"]:
         (rows, columns), batch = self.latent_shape, len(state.recent)
         nothing = torch.full((batch, self.block, rows, columns), self.mask, device=state.recent.device)
         return self.head.draw(self.said(state, action, nothing), choose)
+
+    def _blocks_of(self, latents: Shaped[Tensor, "b p *cell"]) -> Shaped[Tensor, "blocks k *cell"]:
+        return latents.unflatten(1, (-1, self.block)).flatten(0, 1)

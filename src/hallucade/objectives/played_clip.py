@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from hallucade.models.base import LatentClip, TokenModel, forced_latents
-from hallucade.objectives.masked_tokens import corrupted, asked_cells
+from hallucade.objectives.masked_tokens import asked_cells, corrupted
 from hallucade.objectives.token_losses.base import TokenContext
 from hallucade.objectives.token_losses.weighted import TokenLosses
 from hallucade.objectives.token_objective import TokenObjectiveConfig

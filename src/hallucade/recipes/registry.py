@@ -19,7 +19,13 @@ from hallucade.recipes.planning_worlds import point_maze_planning, pusht_plannin
 from hallucade.recipes.pong import pong, pong_micro, pong_toy_wm, pong_transformer
 from hallucade.recipes.pong_ablation import pong_ablation
 from hallucade.recipes.run_config import Experiment, RunConfig
-from hallucade.recipes.token_worlds import token_gru_small, token_self_conditioned, token_small
+from hallucade.recipes.token_worlds import (
+    token_gru_small,
+    token_independent_small,
+    token_raster_small,
+    token_self_conditioned,
+    token_small,
+)
 from hallucade.samplers import clipwise as clipwise
 from hallucade.samplers import ddim as ddim
 from hallucade.samplers import few_step as few_step
@@ -43,6 +49,8 @@ RECIPES: dict[str, Recipe] = {
     "transformer_small": transformer_small,
     "transformer_medium": transformer_medium,
     "token_small": token_small,
+    "token_raster_small": token_raster_small,
+    "token_independent_small": token_independent_small,
     "token_self_conditioned": token_self_conditioned,
     "token_gru_small": token_gru_small,
     "point_maze_small": dino_wm.point_maze_small,

@@ -3,14 +3,17 @@
 from dataclasses import replace
 
 from hallucade.models.conv_gru import TokenConvGRUConfig
+from hallucade.models.raster_transformer import RasterTransformerConfig
 from hallucade.models.token_transformer import TokenTransformerConfig
 from hallucade.objectives.autoregressive_tokens import AutoregressiveTokensConfig
 from hallucade.objectives.masked_tokens import MaskedTokensConfig
+from hallucade.objectives.raster_tokens import RasterTokensConfig
 from hallucade.objectives.self_conditioned_tokens import SelfConditionedTokensConfig
 from hallucade.objectives.unroll_curriculum import ScheduledSampling, UnrollRamp
 from hallucade.recipes.any_game import unet_small
 from hallucade.recipes.run_config import RunConfig
 from hallucade.samplers.maskgit import MaskGITSamplerConfig
+from hallucade.samplers.raster import RasterSamplerConfig
 from hallucade.training.curriculum import Stage
 
 
@@ -28,6 +31,34 @@ def token_small() -> RunConfig:
         objective=MaskedTokensConfig(),
         sampler=MaskGITSamplerConfig(),
         stages=(Stage(steps=6000, frames=20, batch=16),),
+    )
+
+
+def token_raster_small() -> RunConfig:
+    """Draws its frames cell by cell, each code after those before it: `hallucade train token_raster_small`.
+
+    It needs a tokenizer, as `token_small` does, and has its network of frames; a second one of two blocks runs from
+    cell to cell.
+    """
+    return replace(
+        token_small(),
+        recipe="token_raster_small",
+        model=RasterTransformerConfig(width=128, depth=6, heads=4, window=16),
+        objective=RasterTokensConfig(),
+        sampler=RasterSamplerConfig(),
+    )
+
+
+def token_independent_small() -> RunConfig:
+    """`token_small` whose cells are drawn in one step, each by itself, and which learns nothing else.
+
+    Many token models draw so. Where the future is open its neighbours do not agree: it is here to be compared with.
+    """
+    return replace(
+        token_small(),
+        recipe="token_independent_small",
+        objective=MaskedTokensConfig(all_share=1.0),
+        sampler=MaskGITSamplerConfig(steps=1),
     )
 
 

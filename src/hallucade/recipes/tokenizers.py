@@ -8,6 +8,7 @@ from hallucade.recipes.tokenizer_run import TokenizerRunConfig
 from hallucade.tokenizers.bottlenecks.fsq import FSQConfig
 from hallucade.tokenizers.bottlenecks.gaussian import GaussianConfig
 from hallucade.tokenizers.bottlenecks.lfq import LFQConfig
+from hallucade.tokenizers.bottlenecks.residual_vq import ResidualVQConfig
 from hallucade.tokenizers.bottlenecks.vector_quantizer import VQConfig
 from hallucade.tokenizers.learned import LearnedTokenizerConfig
 from hallucade.training.curriculum import Stage
@@ -44,6 +45,16 @@ def tokenizer_lfq() -> TokenizerRunConfig:
     return _other("tokenizer_lfq", LearnedTokenizerConfig(bottleneck=LFQConfig()))
 
 
+def tokenizer_residual_vq() -> TokenizerRunConfig:
+    """Two codes of 256 a cell, the second for what the first leaves over; needs vector-quantize-pytorch."""
+    return _other("tokenizer_residual_vq", LearnedTokenizerConfig(bottleneck=ResidualVQConfig()))
+
+
+def tokenizer_product_vq() -> TokenizerRunConfig:
+    """Two codes of 256 a cell, each for half of the channels; needs vector-quantize-pytorch."""
+    return _other("tokenizer_product_vq", LearnedTokenizerConfig(bottleneck=ResidualVQConfig(stages=1, groups=2)))
+
+
 def tokenizer_kl() -> TokenizerRunConfig:
     """Four channels of floats for each 8x8 pixels, for diffusion models: a variational autoencoder."""
     return _other("tokenizer_kl", LearnedTokenizerConfig(bottleneck=GaussianConfig()))
@@ -57,5 +68,7 @@ TOKENIZERS: dict[str, Callable[[], TokenizerRunConfig]] = {
     "tokenizer_fsq": tokenizer_fsq,
     "tokenizer_vq": tokenizer_vq,
     "tokenizer_lfq": tokenizer_lfq,
+    "tokenizer_residual_vq": tokenizer_residual_vq,
+    "tokenizer_product_vq": tokenizer_product_vq,
     "tokenizer_kl": tokenizer_kl,
 }

@@ -26,8 +26,8 @@ class RasterSamplerConfig(SamplerConfig):
         if isinstance(model, RasterModel):
             return model
         raise ValueError(
-            f"the raster sampler draws codes one after the other, and a {type(model).__name__} does not know which came "
-            "before; use the sampler of its recipe, or train token_raster_small"
+            f"the raster sampler draws codes one after the other, and a {type(model).__name__} does not know those "
+            "before each; use the sampler of its recipe, or train token_raster_small"
         )
 
 
