@@ -56,6 +56,7 @@ COMMANDS = {
         "Judge a run against the true game, or a tokenizer by held-out pictures.",
         parses=True,
     ),
+    "compare": Command("compare", "compare", "Dream with several runs from the same prompts, and say how they differ."),
     "ablate": Command(
         "ablate",
         "ablate",

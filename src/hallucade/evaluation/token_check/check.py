@@ -120,7 +120,7 @@ def long_dreams(world: World, store: EpisodeStore, config: TokenCheckConfig, pro
         world, play.prompts, rows, config.seed, moments, lambda share: progress("dreaming on", 0.5 + 0.5 * share)
     )
     stills: tuple[Still, ...] = (
-        stability_strip(dream, real, min(config.shown, play.count)),
+        stability_strip({"real": real, "dream": dream}, min(config.shown, play.count)),
         storyboard(world, play.prompts[0], config.seed),
     )
     protocol = (

@@ -1,10 +1,10 @@
 """Pictures for the eye: a dream at growing distances, and what one held action after the other makes of one moment."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import Float32
 
 from hallucade.actions import ActionSpace, Axis, Choice
 from hallucade.data.pictures import stack_rows
@@ -20,16 +20,16 @@ STORY = (1, 2, 4, 8, 16, 32)  # frames of a storyboard
 MOST_ACTIONS = 12  # of a storyboard
 
 
-def stability_strip(dream: DreamSeries, real: DreamSeries, games: int, section: str = SECTION) -> Still:
-    """Lay the same moments of a few dreams side by side, below real play as far as that was recorded."""
-    rows = dict[str, np.ndarray]()
+def stability_strip(dreams: Mapping[str, DreamSeries], games: int, section: str = SECTION) -> Still:
+    """Lay the same moments of a few games side by side, real play and dreams by name below each other."""
+    rows, moments = dict[str, np.ndarray](), sorted({moment for each in dreams.values() for moment in each.shown})
     for game in range(games):
-        for name, series in (("real", real), ("dream", dream)):
-            frames = [frame[game] for _, frame in sorted(series.shown.items())]
+        for name, series in dreams.items():
+            frames = [frame[game] for _, frame in sorted(series.shown.items()) if game < len(frame)]
             if frames:
                 rows[f"{name}, game {game + 1}"] = strip(np.stack(frames))
-    moments = ", ".join(map(str, sorted(dream.shown)))
-    return Still("Stability", stack_rows(rows)[0], f"From left to right: frames {moments}.", section)
+    said = ", ".join(map(str, moments))
+    return Still("Stability", stack_rows(rows)[0], f"From left to right: frames {said}.", section)
 
 
 def storyboard(
@@ -63,8 +63,3 @@ def held_actions(actions: ActionSpace) -> dict[str, Float32[np.ndarray, "c"]]:
             row[column] = value
             found[" ".join(actions.keys_of(row))] = row
     return dict(list(found.items())[:MOST_ACTIONS])
-
-
-def sheet(frames: UInt8[np.ndarray, "n h w 3"]) -> UInt8[np.ndarray, "sh sw 3"]:
-    """Lay frames out in a row, a little apart."""
-    return strip(frames)[0]

@@ -1,0 +1,63 @@
+"""Command: compare."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from tyro.conf import Positional
+
+from hallucade.data.store import EpisodeStore
+from hallucade.evaluation.compare.check import CompareConfig, compare_worlds
+from hallucade.evaluation.compare.report import COMPARE_FILE, table_rows, write_comparison
+from hallucade.recipes.console import say, staged
+from hallucade.recipes.inverse_dynamics import load_inverse_dynamics
+from hallucade.recipes.load import load, run_facts
+
+
+def compare(
+    runs: Positional[tuple[Path, ...]],
+    /,
+    store: Path,
+    out: Path = Path("runs/comparison"),
+    inverse_dynamics: Path | None = None,
+    check: Annotated[CompareConfig, tyro.conf.arg(name="")] = CompareConfig(),  # noqa: B008 - frozen
+) -> None:
+    """Dream with several runs from the same prompts, under the same actions and seeds, and say how they differ.
+
+    Args:
+        runs: two or more run folders of one game; others are held against the first.
+        store: recorded play of that game, whose validation episodes are dreamed again.
+        out: where compare.json and compare.html go.
+        inverse_dynamics: a run of `hallucade train inverse_dynamics`, for F1 of the actions that dreams show.
+        check: what is dreamed.
+    """
+    names = run_names(runs)
+    worlds = {name: load(run) for name, run in zip(names, runs, strict=True)}
+    reader = None if inverse_dynamics is None else load_inverse_dynamics(inverse_dynamics)
+    recorded = EpisodeStore(store)
+    with staged("comparing") as stage:
+        comparison = compare_worlds(worlds, recorded, check, reader, stage)
+    about = {name: run_facts(run) for name, run in zip(names, runs, strict=True)}
+    page = write_comparison(out, comparison, about)
+    rows = table_rows(comparison)
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for row in rows:
+        say("  ".join(text.rjust(width) for text, width in zip(row, widths, strict=True)))
+    say(f"{out / COMPARE_FILE}, {page}")
+
+
+def run_names(runs: tuple[Path, ...]) -> tuple[str, ...]:
+    """Return a name for each run: its folder's, or its whole path where folders share theirs.
+
+    Raises:
+        ValueError: a run is given twice.
+    """
+    paths = [run.resolve() for run in runs]
+    if repeated := [run for run, count in Counter(paths).items() if count > 1]:
+        raise ValueError(f"{repeated[0]} is given twice; a run does not differ from itself")
+    shared = Counter(path.name for path in paths)
+    return tuple(
+        str(run) if shared[path.name] > 1 or path.name == "real" else path.name
+        for run, path in zip(runs, paths, strict=True)
+    )

@@ -1,0 +1,1 @@
+"""Runs beside each other: the same prompts, the same actions, the same seeds."""
