@@ -8,7 +8,7 @@ import torch
 from torch import distributed
 
 from hallucade.data.clips import Clip
-from hallucade.objectives.contrastive import compared, same_episode
+from hallucade.objectives.infonce import compared, same_episode
 
 BATCH, WIDTH = 6, 5  # over all ranks
 EPISODES = (0, 1, 2, 0, 3, 1)  # two pairs of one episode each, either half of which is another rank's

@@ -88,7 +88,7 @@ def test_from_the_command_line_to_what_an_encoder_knows(
 ) -> None:
     run = tmp_path / "run"
     small = ["--encoder.width", "24", "--encoder.depth", "2", "--encoder.heads", "2", "--sample-every", "4"]
-    part = ["--parts.0.objective.hidden", "0.7", "--parts.1.weight", "0.3"]
+    part = ["--parts.0.objective.mask-ratio", "0.7", "--parts.1.weight", "0.3"]
     options = ["--store", str(store.path), "--out", str(run), "--steps", "4", *small, *part]
     main(["train", "pretrain_mix", *options])
     assert f"next: hallucade probe-encoder {run}" in capsys.readouterr().out
@@ -109,7 +109,7 @@ def test_from_the_command_line_to_what_an_encoder_knows(
         (["--encoder.patch", "5"], "frames of 12x12 do not divide by patch 5"),
         (["--parts.0.weight", "0"], "has the weight 0.0 and would never teach"),
         (["--parts.0.every", "2"], "no part counts in every step"),
-        (["--parts.0.objective.hidden", "1"], "hidden is 1.0; it lies between 0 and 1"),
+        (["--parts.0.objective.mask-ratio", "1"], "mask_ratio is 1.0; it lies between 0 and 1"),
     ],
 )
 def test_bad_input_is_refused_before_the_first_step(

@@ -11,9 +11,10 @@ from hallucade.data.clips import Clip
 from hallucade.methods.encoder_pretraining import EncoderPretraining, PartConfig, check_mix
 from hallucade.models.video_encoder import VideoEncoder, VideoEncoderConfig
 from hallucade.objectives.clip_reconstruction import ClipReconstructionConfig
-from hallucade.objectives.contrastive import ContrastiveConfig, ViewConfig, compared, same_episode
+from hallucade.objectives.contrastive import ContrastiveConfig, ViewConfig
 from hallucade.objectives.encoder_objective import EncoderObjective, EncoderObjectiveConfig
 from hallucade.objectives.frame_regression import FrameRegressionConfig
+from hallucade.objectives.infonce import compared, same_episode
 from hallucade.objectives.latent_prediction import (
     BlockMaskConfig,
     LatentPredictionConfig,
@@ -32,7 +33,7 @@ ALL: list[EncoderObjectiveConfig] = [
     ContrastiveConfig(projection=7),
     TimeContrastiveConfig(projection=7),
     FrameRegressionConfig(),
-    ClipReconstructionConfig(numbers=5, decoder_width=12),
+    ClipReconstructionConfig(bottleneck=5, decoder_width=12),
 ]
 
 
@@ -83,7 +84,7 @@ def test_the_same_draws_give_the_same_loss(config: EncoderObjectiveConfig) -> No
 
 def test_only_hidden_patches_are_graded_and_only_visible_ones_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     net = encoder()
-    objective = MaskedVideoConfig(hidden=0.8, normalised=False).build(net, ACTIONS)
+    objective = MaskedVideoConfig(mask_ratio=0.8, normalised=False).build(net, ACTIONS)
     seen: list[tuple[torch.Tensor, torch.Tensor]] = []
 
     def draw(features: torch.Tensor, kept: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
@@ -116,7 +117,7 @@ def test_normalised_patches_have_no_mean_and_unit_deviation() -> None:
 
 @pytest.mark.parametrize(("share", "count"), [(0.9, 14), (0.5, 8), (0.001, 1), (0.999, 14)])
 def test_something_is_hidden_and_something_is_left(share: float, count: int) -> None:
-    assert MaskedVideoConfig(hidden=share).hidden_places(15) == count
+    assert MaskedVideoConfig(mask_ratio=share).hidden_places(15) == count
 
 
 # Latent prediction
@@ -204,8 +205,8 @@ def test_clips_of_one_episode_are_no_counterexamples() -> None:
     nearer, _ = compared(*rows, alike, 0.5)
     mixed, _ = compared(*rows, torch.eye(4, dtype=torch.bool), 0.5)
     assert float(mixed) - float(nearer) > 0.1
-    alone, _ = compared(*rows, torch.ones(4, 4, dtype=torch.bool), 0.5)
-    assert float(alone) == 0.0  # nobody to be told from
+    with pytest.raises(ValueError, match="all 4 clips of a step are of one episode"):
+        compared(*rows, torch.ones(4, 4, dtype=torch.bool), 0.5)
 
 
 def test_a_view_is_changed_alike_at_all_times() -> None:
@@ -301,13 +302,13 @@ def test_a_mix_that_never_runs_a_part_is_refused(parts: list[tuple[EncoderObject
 @pytest.mark.parametrize(
     ("config", "wrong", "told"),
     [
-        (MaskedVideoConfig, {"hidden": 1.0}, "hidden is 1.0; it lies between 0 and 1"),
+        (MaskedVideoConfig, {"mask_ratio": 1.0}, "mask_ratio is 1.0; it lies between 0 and 1"),
         (LatentPredictionConfig, {"decay": 1.0}, r"decay is 1.0; it lies in \[0, 1\)"),
         (LatentPredictionConfig, {"masks": ()}, "masks is empty"),
         (BlockMaskConfig, {"blocks": 2, "scale": 1.0}, "of a share between 0 and 1"),
         (ContrastiveConfig, {"temperature": 0.0}, "temperature is 0.0"),
         (ViewConfig, {"shift": -1}, "shift is -1"),
-        (ClipReconstructionConfig, {"numbers": 0}, "numbers is 0"),
+        (ClipReconstructionConfig, {"bottleneck": 0}, "bottleneck is 0"),
     ],
 )
 def test_numbers_out_of_range_are_refused(config: type, wrong: dict[str, Any], told: str) -> None:

@@ -24,12 +24,12 @@ class ClipReconstructionConfig(EncoderObjectiveConfig):
         ValueError: sizes below 1.
     """
 
-    numbers: int = 32  # of the vector
+    bottleneck: int = 32  # numbers of the vector
     decoder_width: int = 64
     decoder_depth: int = 2
 
     def __post_init__(self) -> None:
-        for name in ("numbers", "decoder_width", "decoder_depth"):
+        for name in ("bottleneck", "decoder_width", "decoder_depth"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; use 1 or more")
 
@@ -44,8 +44,8 @@ class ClipReconstruction(EncoderObjective):
 
     def __init__(self, config: ClipReconstructionConfig, encoder: VideoEncoder) -> None:
         super().__init__()
-        self.narrow = nn.Linear(encoder.config.width, config.numbers)
-        self.widen = nn.Linear(config.numbers, config.decoder_width)
+        self.narrow = nn.Linear(encoder.config.width, config.bottleneck)
+        self.widen = nn.Linear(config.bottleneck, config.decoder_width)
         self.grid = shallow_grid(encoder, config.decoder_width, config.decoder_depth)
         self.norm = nn.LayerNorm(config.decoder_width)
         self.leave = nn.Linear(config.decoder_width, 3 * encoder.config.tubelet * encoder.config.patch**2)

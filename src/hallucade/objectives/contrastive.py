@@ -4,24 +4,21 @@ A view is a shorter stretch of the clip, moved and lit differently; what is done
 that motion stays motion. Nothing is mirrored: left and right are what actions mean. Clips of the same episode show the
 same game and are no counterexamples; they are left out. Views of all ranks are compared.
 
-Source: van den Oord et al. 2018, arXiv:1807.03748; symmetric and normalised as Radford et al. 2021, arXiv:2103.00020;
-for video Qian et al. 2020, arXiv:2008.03800; shifts Kostrikov et al. 2020, arXiv:2004.13649.
+Source: Qian et al. 2020, arXiv:2008.03800; shifts as Kostrikov et al. 2020, arXiv:2004.13649.
 """
 
-import math
 from dataclasses import dataclass, field
 
 import torch
-import torch.nn.functional as F
-from jaxtyping import Bool, Float, UInt8
-from torch import Tensor, nn
+from jaxtyping import UInt8
+from torch import Tensor
 
 from hallucade.actions import ActionSpace
 from hallucade.config import Config
 from hallucade.data.clips import Clip
 from hallucade.models.video_encoder import VideoEncoder, VideoEncoderConfig
-from hallucade.nn.rank_gather import gathered, gathered_with_gradient, ranks_and_own
 from hallucade.objectives.encoder_objective import EncoderObjective, EncoderObjectiveConfig
+from hallucade.objectives.infonce import build_projection, check_comparison, compared, same_episode
 from hallucade.shapes import Scalar
 
 
@@ -103,50 +100,3 @@ class Contrastive(EncoderObjective):
         times = starts + torch.arange(self.config.frames)
         cut = frames[torch.arange(len(frames))[:, None], times]
         return self.config.view.draw(cut, generator)
-
-
-def check_comparison(temperature: float, projection: int) -> None:
-    """Refuse numbers that nothing can be compared with.
-
-    Raises:
-        ValueError: names them.
-    """
-    if temperature <= 0 or projection < 1:
-        raise ValueError(f"temperature is {temperature}, projection {projection}; both are positive")
-
-
-def build_projection(width: int, size: int) -> nn.Module:
-    """Return the network whose outcome is compared; the encoder's features stand before it."""
-    return nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, size))
-
-
-def same_episode(clip: Clip) -> Bool[Tensor, "b all"]:
-    """Return which clips of all ranks are of each clip's episode; only itself where the source does not say."""
-    world, own = ranks_and_own()
-    count, device = len(clip.frames), clip.frames.device
-    numbers = torch.arange(count) + own * count if clip.episodes is None else clip.episodes
-    numbers = numbers.to(device)
-    return numbers[:, None] == (gathered(numbers) if world > 1 else numbers)
-
-
-def compared(
-    rows: Float[Tensor, "b c"],
-    others: Float[Tensor, "b c"],
-    alike: Bool[Tensor, "b all"],
-    temperature: float,
-) -> tuple[Scalar, dict[str, Tensor]]:
-    """Return symmetric InfoNCE of rows that belong together, and the share of rows whose partner is the nearest.
-
-    `alike` marks pairs that are no counterexamples; a row's own partner always counts.
-    """
-    first, second = (F.normalize(each.float(), dim=-1) for each in (rows, others))
-    all_first, all_second = gathered_with_gradient(first), gathered_with_gradient(second)
-    own = torch.arange(len(rows), device=rows.device) + ranks_and_own()[1] * len(rows)
-    left_out = alike.scatter(1, own[:, None], False)
-    losses = list[Scalar]()
-    hits = list[Tensor]()
-    for queries, keys in ((first, all_second), (second, all_first)):
-        logits = (queries @ keys.mT / temperature).masked_fill(left_out, -math.inf)
-        losses.append(F.cross_entropy(logits, own))
-        hits.append((logits.argmax(1) == own).float().mean())
-    return torch.stack(losses).mean(), {"retrieved": torch.stack(hits).mean()}

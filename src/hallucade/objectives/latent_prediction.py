@@ -13,16 +13,16 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int64
-from torch import Tensor, nn
+from jaxtyping import Bool, Int64
+from torch import Tensor
 
 from hallucade.actions import ActionSpace
 from hallucade.config import Config
 from hallucade.data.clips import Clip
 from hallucade.models.video_encoder import VideoEncoder
 from hallucade.nn.token_grid import chosen
-from hallucade.objectives.encoder_objective import EncoderObjective, EncoderObjectiveConfig, shallow_grid
-from hallucade.objectives.masked_video import MASK_STD, tube_order, with_masks
+from hallucade.objectives.encoder_objective import EncoderObjective, EncoderObjectiveConfig
+from hallucade.objectives.masked_decoder import MaskedDecoder, random_order
 from hallucade.shapes import Scalar
 
 
@@ -86,7 +86,9 @@ class LatentPrediction(EncoderObjective):
         if encoder.places < 2:
             raise ValueError("a frame is a single patch, of which nothing could be hidden; use a smaller patch")
         self.config = config
-        self.predictor = FeaturePredictor(encoder, config.predictor_width, config.predictor_depth)
+        self.predictor = MaskedDecoder(
+            encoder, width=config.predictor_width, depth=config.predictor_depth, outputs=encoder.config.width
+        )
         self.target = copy.deepcopy(encoder).requires_grad_(False)
 
     def forward(self, encoder: VideoEncoder, clip: Clip, generator: torch.Generator) -> dict[str, Scalar]:
@@ -109,27 +111,6 @@ class LatentPrediction(EncoderObjective):
         """Move the copy towards the encoder that was just updated."""
         for slow, present in zip(self.target.parameters(), encoder.parameters(), strict=True):
             slow.lerp_(present.to(slow.dtype), 1 - self.config.decay)
-
-
-class FeaturePredictor(nn.Module):
-    """From the features of kept places to those of hidden ones."""
-
-    adamw = ("mask", "enter", "leave")
-
-    def __init__(self, encoder: VideoEncoder, width: int, depth: int) -> None:
-        super().__init__()
-        self.enter = nn.Linear(encoder.config.width, width)
-        self.mask = nn.Parameter(MASK_STD * torch.randn(width))
-        self.grid = shallow_grid(encoder, width, depth)
-        self.norm = nn.LayerNorm(width)
-        self.leave = nn.Linear(width, encoder.config.width)
-
-    def forward(
-        self, features: Float[Tensor, "b s k c"], kept: Int64[Tensor, "b k"], hidden: Int64[Tensor, "b m"]
-    ) -> Float[Tensor, "b s m c"]:
-        tokens, places = with_masks(self.enter(features), self.mask, hidden.shape[1]), torch.cat([kept, hidden], 1)
-        tokens = tokens + self.grid.vectors(tokens.shape[1], places, tokens.device).to(tokens.dtype)
-        return self.leave(self.norm(self.grid(tokens, places)[:, :, kept.shape[1] :]))
 
 
 def block_masks(
@@ -161,7 +142,7 @@ def split_places(
     """
     b, n = covered.shape
     least = min(max(1, math.ceil(least_seen * n)), n - 1)
-    order = tube_order(b, n, generator)
+    order = random_order(b, n, generator)
     rank = order.argsort(-1)  # each clip's places in a random order, visible ones first
     ordered = torch.argsort(rank + n * covered, dim=-1)
     seen = (~covered).sum(1).clamp(least, n - 1)

@@ -10,17 +10,17 @@ Source: Tong et al. 2022, arXiv:2203.12602; the normalised targets He et al. 202
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int64
-from torch import Tensor, nn
+from jaxtyping import Float
+from torch import Tensor
 
 from hallucade.actions import ActionSpace
 from hallucade.data.clips import Clip
 from hallucade.models.video_encoder import VideoEncoder
 from hallucade.nn.token_grid import chosen
-from hallucade.objectives.encoder_objective import EncoderObjective, EncoderObjectiveConfig, shallow_grid
+from hallucade.objectives.encoder_objective import EncoderObjective, EncoderObjectiveConfig
+from hallucade.objectives.masked_decoder import MaskedDecoder, random_order
 from hallucade.shapes import Scalar
 
-MASK_STD = 0.02  # of the vector that stands for what is hidden
 LEAST_DEVIATION = 1e-3  # by which an even patch is divided; colours span -1 to 1
 
 
@@ -32,14 +32,14 @@ class MaskedVideoConfig(EncoderObjectiveConfig):
         ValueError: a share that hides nothing or all, or sizes that make no decoder.
     """
 
-    hidden: float = 0.9  # share of the places, at all times alike
+    mask_ratio: float = 0.9  # share of the places that is hidden, at all times alike
     decoder_width: int = 64
     decoder_depth: int = 2
     normalised: bool = True  # each patch by its own mean and deviation
 
     def __post_init__(self) -> None:
-        if not 0 < self.hidden < 1:
-            raise ValueError(f"hidden is {self.hidden}; it lies between 0 and 1, as in 0.9")
+        if not 0 < self.mask_ratio < 1:
+            raise ValueError(f"mask_ratio is {self.mask_ratio}; it lies between 0 and 1, as in 0.9")
         if self.decoder_width < 1 or self.decoder_depth < 1:
             raise ValueError(
                 f"decoder_width is {self.decoder_width}, decoder_depth {self.decoder_depth}; use 1 or more"
@@ -47,7 +47,7 @@ class MaskedVideoConfig(EncoderObjectiveConfig):
 
     def hidden_places(self, places: int) -> int:
         """Return how many of a frame's places are hidden: one at least, and not all."""
-        return min(max(round(self.hidden * places), 1), places - 1)
+        return min(max(round(self.mask_ratio * places), 1), places - 1)
 
     def build(self, encoder: VideoEncoder, actions: ActionSpace) -> "MaskedVideo":
         return MaskedVideo(self, encoder)
@@ -61,52 +61,22 @@ class MaskedVideo(EncoderObjective):
         if encoder.places < 2:
             raise ValueError("a frame is a single patch, of which nothing could be hidden; use a smaller patch")
         self.config = config
-        self.decoder = PatchDecoder(encoder, config.decoder_width, config.decoder_depth)
+        self.decoder = MaskedDecoder(
+            encoder,
+            width=config.decoder_width,
+            depth=config.decoder_depth,
+            outputs=3 * encoder.config.tubelet * encoder.config.patch**2,
+        )
 
     def forward(self, encoder: VideoEncoder, clip: Clip, generator: torch.Generator) -> dict[str, Scalar]:
         count = self.config.hidden_places(encoder.places)
-        order = tube_order(len(clip.frames), encoder.places, generator).to(clip.frames.device)
+        order = random_order(len(clip.frames), encoder.places, generator).to(clip.frames.device)
         hidden, kept = order[:, :count], order[:, count:]
         shown = self.decoder(encoder(clip.frames, kept), kept, hidden)
         target = chosen(encoder.patches(clip.frames), hidden)
         if self.config.normalised:
             target = normalised_patches(target)
         return {"masked": (shown.float() - target).square().mean()}
-
-
-class PatchDecoder(nn.Module):
-    """From the features of kept places to the pixels of hidden ones."""
-
-    adamw = ("mask", "enter", "leave")
-
-    def __init__(self, encoder: VideoEncoder, width: int, depth: int) -> None:
-        super().__init__()
-        config = encoder.config
-        self.enter = nn.Linear(config.width, width)
-        self.mask = nn.Parameter(MASK_STD * torch.randn(width))
-        self.grid = shallow_grid(encoder, width, depth)
-        self.norm = nn.LayerNorm(width)
-        self.leave = nn.Linear(width, 3 * config.tubelet * config.patch**2)
-
-    def forward(
-        self, features: Float[Tensor, "b s k c"], kept: Int64[Tensor, "b k"], hidden: Int64[Tensor, "b m"]
-    ) -> Float[Tensor, "b s m pixels"]:
-        """Return pixels as ``VideoEncoder.patches`` lays them out."""
-        tokens = with_masks(self.enter(features), self.mask, hidden.shape[1])
-        places = torch.cat([kept, hidden], 1)
-        tokens = tokens + self.grid.vectors(tokens.shape[1], places, tokens.device).to(tokens.dtype)
-        return self.leave(self.norm(self.grid(tokens, places)[:, :, kept.shape[1] :]))
-
-
-def with_masks(tokens: Float[Tensor, "b s k d"], mask: Float[Tensor, "d"], count: int) -> Float[Tensor, "b s n d"]:
-    """Return tokens, and after those of each frame `count` times the vector of what is hidden."""
-    stand_ins = mask.to(tokens.dtype).expand(*tokens.shape[:2], count, -1)
-    return torch.cat([tokens, stand_ins], 2)
-
-
-def tube_order(batch: int, places: int, generator: torch.Generator) -> Int64[Tensor, "b n"]:
-    """Draw an order of all places for each clip."""
-    return torch.rand((batch, places), generator=generator).argsort(-1)
 
 
 def normalised_patches(patches: Float[Tensor, "b s n pixels"]) -> Float[Tensor, "b s n pixels"]:

@@ -7,7 +7,7 @@ apart. Without actions it is contrastive predictive coding.
 Source: van den Oord et al. 2018, arXiv:1807.03748; with actions Guo et al. 2018, arXiv:1811.06407.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import nn
@@ -15,8 +15,9 @@ from torch import nn
 from hallucade.actions import ActionSpace
 from hallucade.data.clips import Clip
 from hallucade.models.video_encoder import VideoEncoder, VideoEncoderConfig
-from hallucade.objectives.contrastive import ViewConfig, build_projection, check_comparison, compared, same_episode
+from hallucade.objectives.contrastive import ViewConfig
 from hallucade.objectives.encoder_objective import EncoderObjective, EncoderObjectiveConfig
+from hallucade.objectives.infonce import build_projection, check_comparison, compared, same_episode
 from hallucade.shapes import Scalar
 
 
@@ -69,9 +70,7 @@ class TimeContrastive(EncoderObjective):
         if self.press is not None:
             pressed = clip.actions[:, count - 1 :]  # from the last frame that is seen on
             present = torch.cat([present, self.press(pressed.to(present.dtype))[1][0]], -1)
-        alike = same_episode(clip)
-        if self.config.same_episode:
-            alike = torch.zeros_like(alike)
+        alike = same_episode(replace(clip, episodes=None) if self.config.same_episode else clip)
         rows = self.foresee(present), self.project(future.mean(1))
         loss, self.metrics = compared(*rows, alike, self.config.temperature)
         return {"time_contrast": loss}
