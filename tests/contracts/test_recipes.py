@@ -24,6 +24,7 @@ from hallucade.models.base import DiffusionModel, LatentClip, TokenModel
 from hallucade.models.conv_gru import TokenConvGRUConfig
 from hallucade.models.token_transformer import TokenTransformerConfig
 from hallucade.models.unet import UNetConfig
+from hallucade.objectives.base import Setting
 from hallucade.objectives.unroll_curriculum import UnrollRamp
 from hallucade.recipes.load import export
 from hallucade.recipes.registry import RECIPES
@@ -52,7 +53,9 @@ PARAMETERS = {
     "token_independent_small": 2_127_272,
     "token_self_conditioned": 2_127_272,
     "token_gru_small": 3_326_251,
+    "token_gru_v452": 2_957_355,
 }
+pytestmark = pytest.mark.filterwarnings("ignore:sharpness .* asks for sure predictions")  # token_gru_v452 means it
 SIZE = 12  # pixels: the smallest Pong
 CODES = LearnedTokenizerConfig()  # with fresh weights, for recipes that ask the user for a tokenizer
 PLAYED = [
@@ -172,10 +175,13 @@ def test_every_loss_teaches_every_parameter(recipe: RunConfig) -> None:
     tokens = isinstance(model, TokenModel)
     latents = torch.randint(0, model.codes, shape) if tokens else torch.rand(shape) * 2 - 1
     clip = LatentClip(latents, torch.rand(2, frames - 1, 3))
-    losses = recipe.objective.build()(model, clip, torch.Generator().manual_seed(1))
+    objective = recipe.objective.build_for(Setting(CODES.build(), PONG_ACTIONS, (SIZE, SIZE)))
+    losses = objective(model, clip, torch.Generator().manual_seed(1))
     untaught = {"null_action"} if recipe.objective.action_dropout == 0 else set()
     assert losses
     for name, loss in losses.items():
+        if float(loss.detach()) == 0:  # a bound that is kept, such as that of entropy at first
+            continue
         model.zero_grad()
         loss.backward(retain_graph=True)
         silent = {n for n, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0}

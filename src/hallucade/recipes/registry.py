@@ -19,6 +19,7 @@ from hallucade.recipes.planning_worlds import point_maze_planning, pusht_plannin
 from hallucade.recipes.pong import pong, pong_micro, pong_toy_wm, pong_transformer
 from hallucade.recipes.pong_ablation import pong_ablation
 from hallucade.recipes.run_config import Experiment, RunConfig
+from hallucade.recipes.token_gru_v452 import token_gru_v452
 from hallucade.recipes.token_worlds import (
     token_gru_small,
     token_independent_small,
@@ -53,6 +54,7 @@ RECIPES: dict[str, Recipe] = {
     "token_independent_small": token_independent_small,
     "token_self_conditioned": token_self_conditioned,
     "token_gru_small": token_gru_small,
+    "token_gru_v452": token_gru_v452,
     "point_maze_small": dino_wm.point_maze_small,
     "wall_small": dino_wm.wall_small,
     "pusht_small": dino_wm.pusht_small,
