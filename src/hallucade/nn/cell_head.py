@@ -25,9 +25,8 @@ class CellHead(nn.Module):
         self.fill = nn.ModuleList(layers)
         self.activation = nn.SiLU()
         self.to_codes = nn.Conv2d(width, codes, 1)
-        if layers:
-            nn.init.zeros_(layers[-1].weight)
-            nn.init.zeros_(layers[-1].bias)
+        for parameter in layers[-1].parameters() if layers else ():
+            nn.init.zeros_(parameter)
 
     def forward(
         self, expected: Float[Tensor, "n c h w"], known: Float[Tensor, "n e h w"]

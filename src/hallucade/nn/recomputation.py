@@ -9,7 +9,7 @@ from typing import TypeVar, cast
 
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
-from torch.utils.checkpoint import checkpoint
+from torch.utils.checkpoint import checkpoint  # pyright: ignore[reportUnknownVariableType]
 
 Result = TypeVar("Result")
 
