@@ -278,6 +278,13 @@ def test_a_mix_weighs_its_parts_and_runs_each_when_it_is_due() -> None:
         torch.testing.assert_close(loss.detach(), sum(weights[n] * v for n, v in method.metrics.items()))
 
 
+def test_parts_of_one_kind_are_told_apart_in_the_log() -> None:
+    parts = [PartConfig(objective=ContrastiveConfig(frames=frames, projection=5)) for frames in (2, 4)]
+    method = EncoderPretraining(encoder(), parts, ACTIONS)
+    list(method.losses(clip(), 0))
+    assert {"contrast", "contrast.1", "retrieved", "retrieved.1"} <= set(method.metrics)
+
+
 @pytest.mark.parametrize(
     ("parts", "told"),
     [

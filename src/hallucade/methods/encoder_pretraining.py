@@ -105,7 +105,8 @@ class EncoderPretraining(Method):
                 generator = torch.Generator().manual_seed(batch.seed + number)
                 found: dict[str, Scalar] = objective(self.encoder, batch, generator)
                 losses += [part.weight * loss for loss in found.values()]
-                self.metrics |= {name: value.detach() for name, value in (found | objective.metrics).items()}
+                for name, value in (found | objective.metrics).items():
+                    self.metrics[f"{name}.{number}" if name in self.metrics else name] = value.detach()
         if losses:
             yield "encoder", torch.stack(losses).sum()
             self._follow(step)
