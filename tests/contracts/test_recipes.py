@@ -84,7 +84,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 def quicken(patch: pytest.MonkeyPatch) -> None:
     """Syncing is slow, and no test here pulls the plug; long sample videos are slower still."""
     patch.setattr(os, "fsync", lambda descriptor: None)
-    patch.setattr("hallucade.recipes.train.SAMPLE_FRAMES", 7)
+    patch.setattr("hallucade.recipes.held_out.SAMPLE_FRAMES", 7)
 
 
 def shrunk(recipe: RunConfig, *steps: int, **trainer: Any) -> RunConfig:

@@ -10,15 +10,19 @@ import torch
 from tiny_recipe import tiny_recipe
 
 import hallucade
+from hallucade.actions import ActionSpace, Button
 from hallucade.data.recorder import RecordingConfig, record
 from hallucade.data.store import EpisodeStore
 from hallucade.models.diffusion_transformer import DiffusionTransformerConfig
 from hallucade.models.unet import UNetConfig
 from hallucade.objectives.diffusion_forcing import DiffusionForcingConfig
 from hallucade.recipes.dry_run import dry_run
-from hallucade.recipes.run_config import RunConfig
+from hallucade.recipes.registry import RECIPES
+from hallucade.recipes.run_config import RunConfig, Source
+from hallucade.recipes.stages import counted
 from hallucade.recipes.train import train
 from hallucade.rollout import dream
+from hallucade.tokenizers.pixel import PixelTokenizerConfig
 from hallucade.training.curriculum import Stage, StagedClips
 from hallucade.training.run_folder import RunFolder
 
@@ -169,3 +173,17 @@ def test_models_and_trainings_that_keep_one_size_say_so() -> None:
         grown(model=replace(grown().model, positions="flat"))
     with pytest.raises(ValueError, match="sharded networks keep one; train each size in a run of its own"):
         grown(trainer=replace(grown().trainer, sharded=True))
+
+
+def test_the_recipe_of_stages_has_as_many_tokens_in_every_step() -> None:
+    recipe = RECIPES["doom_stages"]()
+    assert RunConfig.from_json(json.loads(json.dumps(recipe.to_json()))) == recipe
+    recorded = Source(
+        actions=ActionSpace(buttons=(Button(name="go"),)), frame_size=(64, 80), fps=17.5, game=None, fingerprint=""
+    )
+    run = counted(recipe, PixelTokenizerConfig().build(), recorded)
+    assert [stage.batch for stage in run.stages] == [32, 8, 2]
+    assert RECIPES["doom_third_person_small"]().recording == recipe.recording
+    model = recipe.model.build(recorded.actions, (3, 64, 80))
+    assert sum(p.numel() for p in model.parameters()) == 1_313_840 - 8 * 128  # one button in place of nine controls
+    assert "`doom_stages` (1,313,840)" in (Path(__file__).parents[2] / "docs/recipes.md").read_text()

@@ -257,7 +257,7 @@ def test_a_run_without_prompts_has_none_and_damaged_ones_are_named(tmp_path: Pat
 # Sample videos
 
 
-def test_a_sample_shows_real_play_above_the_dream_of_the_same_start() -> None:
+def test_r22_a_sample_has_bytes_of_colour_and_shows_real_play_above_the_dream_of_the_same_start() -> None:
     episodes = [random_episode(8, seed) for seed in (0, 1, 2)]
     video = real_and_dream(world(), episodes, prompt_frames=3, scale=4)
     assert video.dtype == np.uint8

@@ -10,6 +10,7 @@ from jaxtyping import UInt8
 from hallucade.actions import ActionSpace
 from hallucade.config import Config
 from hallucade.data.clips import ClipWindows
+from hallucade.data.conversion import RATE_SLACK
 from hallucade.data.store import EpisodeStore
 from hallucade.evaluation.camera_flow import read_camera
 from hallucade.evaluation.comparison_video import comparison_video
@@ -117,11 +118,15 @@ def check_same_game(world: World, store: EpisodeStore) -> None:
     """Refuse a store that the world cannot be judged by.
 
     Raises:
-        ValueError: other pictures or other actions.
+        ValueError: other pictures, another rate or other actions.
     """
     if store.frame_size != world.frame_size:
         have, want = ("x".join(map(str, size)) for size in (store.frame_size, world.frame_size))
         raise ValueError(f"the store holds {have} pixels, the model dreams {want}; record or import at that size")
+    if abs(store.fps / world.fps - 1) > RATE_SLACK:
+        raise ValueError(
+            f"the store holds {store.fps:g} frames a second, the model dreams {world.fps:g}; use a store of that rate"
+        )
     if difference := world.actions.difference(store.actions):
         raise ValueError(f"the store's actions are not the model's: {difference}; choose the store it was trained on")
 

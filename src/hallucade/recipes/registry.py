@@ -15,6 +15,7 @@ from hallucade.objectives import teacher_forcing as teacher_forcing
 from hallucade.recipes import dino_wm, doom_distillation, games2d, games3d, matrix_game, robots
 from hallucade.recipes.any_game import transformer_medium, transformer_small, unet_small
 from hallucade.recipes.distilled_pong import pong_consistency, pong_distilled, pong_streaming, pong_teacher
+from hallucade.recipes.doom_stages import doom_stages
 from hallucade.recipes.planning_worlds import point_maze_planning, pusht_planning
 from hallucade.recipes.pong import pong, pong_micro, pong_toy_wm, pong_transformer
 from hallucade.recipes.pong_ablation import pong_ablation
@@ -64,6 +65,7 @@ RECIPES: dict[str, Recipe] = {
     "csgo_small": games3d.csgo_small,
     "doom_small": games3d.doom_small,
     "doom_third_person_small": games3d.doom_third_person_small,
+    "doom_stages": doom_stages,
     "doom_third_person_teacher": doom_distillation.doom_third_person_teacher,
     "doom_third_person_causal": doom_distillation.doom_third_person_causal,
     "doom_third_person_self_forcing": doom_distillation.doom_third_person_self_forcing,
