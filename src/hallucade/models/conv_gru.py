@@ -165,7 +165,7 @@ class TokenConvGRU(TokenModel[RecurrentMemory]):
 
     def _empty(self, latents: Int64[Tensor, "b t h w"]) -> Layers:
         shape = (len(latents), self.config.width, *self.latent_shape)
-        return tuple(torch.zeros(shape, device=latents.device) for _ in range(self.config.layers))
+        return tuple(self.null_action.new_zeros(shape) for _ in range(self.config.layers))
 
     def _entering(self, clip: LatentClip) -> Float[Tensor, "b n c h w"]:
         """Return the clip's latents but the last, as the lowest layer sees them."""

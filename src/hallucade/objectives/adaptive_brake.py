@@ -74,22 +74,22 @@ class AdaptiveBrake(nn.Module):
             asked: frames of the unroll before any were held back.
         """
         now = _mean_over_ranks(torch.stack([forced, own, codes]).to(self.means))
-        if not bool(now.isfinite().all()):
-            return
-        self.means.lerp_(now, 1.0 if int(self.seen) == 0 else 1 - self.config.decay)
-        self.seen.add_(1)
-        if int(self.seen) % self.config.every == 0:
-            self.held.copy_((self.held + self._change()).clamp(0, max(asked - 1, 0)))
+        finite = now.isfinite().all()
+        share = torch.where(self.seen == 0, 1.0, 1 - self.config.decay)
+        self.means.copy_(torch.where(finite, self.means.lerp(now, share), self.means))
+        self.seen.add_(finite)
+        due = finite & (self.seen % self.config.every == 0)
+        self.held.copy_(torch.where(due, (self.held + self._change()).clamp(0, max(asked - 1, 0)), self.held))
 
     def ratio(self) -> Float[Tensor, ""]:
         """Return the running loss after own frames over that after true ones; nothing if there was no step yet."""
         return self.means[1] / self.means[0]
 
-    def _change(self) -> int:
-        ratio, codes = float(self.ratio()), float(self.means[2])
-        if ratio > self._most_ratio or codes < self.config.least_codes:
-            return 1
-        return -1 if ratio < self.config.least_ratio else 0
+    def _change(self) -> Int64[Tensor, ""]:
+        """Return 1 for a frame more that is held back, -1 for one less."""
+        ratio = self.ratio()
+        too_far = (ratio > self._most_ratio) | (self.means[2] < self.config.least_codes)
+        return too_far.long() - (~too_far & (ratio < self.config.least_ratio)).long()
 
 
 def _mean_over_ranks(values: Tensor) -> Tensor:

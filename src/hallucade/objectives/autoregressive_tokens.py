@@ -192,6 +192,6 @@ def measured(
             "unroll/loss_after_own": own.mean(),
             "unroll/gap": own.mean() - forced.mean(),
             "unroll/own_share": like(played.own_share()),
-            "unroll/code_share": like(played.code_share()),
+            "unroll/code_share": played.code_share(),
         }
     return found

@@ -29,6 +29,7 @@ class PlayedClip:
     trusted: Bool[Tensor, "b blocks"]  # blocks that are followed by the truth, though they could be by the model's own
     own: int  # blocks before the last that are followed by the model's own
     block: int  # latents
+    codes: int  # of the model
     seed: int
     shown: dict[int, Int64[Tensor, "b k h w"]] = field(default_factory=dict[int, Tensor])  # what it drew, by block
 
@@ -57,6 +58,7 @@ class PlayedClip:
             trusted=(torch.rand(rolls, generator=generator) < truth_share).to(device),
             own=own,
             block=k,
+            codes=model.codes,
             seed=int(torch.randint(2**31, (), generator=generator)),
         )
 
@@ -98,15 +100,15 @@ class PlayedClip:
         """Return the share of clips and blocks of the unroll in whose place the model's own were seen."""
         return float((~self.trusted[:, list(self.shown)]).float().mean())
 
-    def code_share(self) -> float:
+    def code_share(self) -> Float[Tensor, ""]:
         """Return how many different codes the model drew in its last own block, over those of the truth there."""
         number = max(self.shown)
         begin, end = self.span(number)
-        return _different(self.shown[number]) / _different(self.clip.latents[:, begin:end])
+        return self._different(self.shown[number]) / self._different(self.clip.latents[:, begin:end])
 
-
-def _different(codes: Int64[Tensor, "b k h w"]) -> int:
-    return int(codes.flatten().bincount().count_nonzero())
+    def _different(self, tokens: Int64[Tensor, "b k h w"]) -> Float[Tensor, ""]:
+        found = torch.zeros(self.codes, device=tokens.device)
+        return found.index_fill(0, tokens.flatten(), 1.0).sum()
 
 
 class BlockGrader:
