@@ -1,7 +1,7 @@
 """Pre-training: one model, one objective, a frozen tokenizer."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -53,7 +53,8 @@ class Pretrain(Method):
             )
 
     def _graded(self, clip: LatentClip, step: int, generator: torch.Generator) -> Mapping[str, Scalar]:
-        objective = self.objective.at(step) if isinstance(self.objective, Scheduled) else self.objective
+        scheduled = isinstance(self.objective, Scheduled)
+        objective = cast("Objective[Any]", self.objective.at(step) if scheduled else self.objective)
         return objective(self._model_of(clip), clip, generator)
 
     def _model_of(self, clip: LatentClip) -> WorldModel[Any]:

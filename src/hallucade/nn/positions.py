@@ -141,8 +141,8 @@ def regridded(
     """Interpolate learned vectors of the patches of a grid to those of another one, between their middles."""
     if grid == other:
         return table
-    pictures = table.T.unflatten(1, grid)[None]
-    return F.interpolate(pictures, other, mode="bilinear", align_corners=False)[0].flatten(1).T
+    picture = table.T.reshape(1, -1, *grid)
+    return F.interpolate(picture, other, mode="bilinear", align_corners=False)[0].flatten(1).T
 
 
 def stretched(table: Float[Tensor, "frames d"], frames: int) -> Float[Tensor, "others d"]:
