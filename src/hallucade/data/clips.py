@@ -133,7 +133,7 @@ class ClipWindows:
     def fingerprint(self) -> str:
         """Sixteen hex digits that change when any batch would."""
         shape = [self.store.fingerprint, self.frames, self.batch, self.seed, self.split]
-        choices = [None if choice is None else choice.to_json() for choice in (self.focus, self.balance)]
+        choices: list[object] = [None if choice is None else choice.to_json() for choice in (self.focus, self.balance)]
         choices += [cache.fingerprint for cache in self.latents]
         if self.framing != AS_RECORDED:
             choices.append([self.framing.size, self.framing.stride])

@@ -53,9 +53,8 @@ class Pretrain(Method):
             )
 
     def _graded(self, clip: LatentClip, step: int, generator: torch.Generator) -> Mapping[str, Scalar]:
-        scheduled = isinstance(self.objective, Scheduled)
-        objective = cast("Objective[Any]", self.objective.at(step) if scheduled else self.objective)
-        return objective(self._model_of(clip), clip, generator)
+        now = self.objective.at(step) if isinstance(self.objective, Scheduled) else self.objective
+        return cast("Objective[Any]", now)(self._model_of(clip), clip, generator)
 
     def _model_of(self, clip: LatentClip) -> WorldModel[Any]:
         """Return the model as it sees clips of this size and pace, compiled if it is."""

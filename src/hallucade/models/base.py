@@ -341,7 +341,7 @@ def twin(model: Network, latent_shape: tuple[int, ...]) -> Network:
         raise ValueError(other_size(type(model).__name__, model.latent_shape, latent_shape))
     other = copy.copy(model)
     other.latent_shape = latent_shape
-    other._compiled_call_impl = None  # it would call the first one
+    other._compiled_call_impl = None  # it would call the first one  # pyright: ignore[reportPrivateUsage]
     return other
 
 

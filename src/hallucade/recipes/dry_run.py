@@ -130,10 +130,10 @@ def _tried(
     device: torch.device,
 ) -> tuple[tuple[int, ...], MemoryBudget]:
     """Return the shape of a stage's batch, and what its steps need, on networks of its own."""
-    stand_ins, source = StandIns(device), config.source
-    assert source is not None
+    assert config.source is not None
+    stand_ins, actions, size = StandIns(device), config.source.actions, config.source.frame_size
     built: dict[str, WorldModel[Any]] = {
-        role: stand_ins.network(lambda model=model: model.build_on(tokenizer, source.actions, source.frame_size))
+        role: stand_ins.network(lambda model=model: model.build_on(tokenizer, actions, size))
         for role, model in models.items()
     }
     for role, network in built.items():

@@ -113,8 +113,9 @@ def stage_number(clips: ClipSource, step: int) -> int:
 
 def stage_row(clips: ClipSource, step: int) -> dict[str, float]:
     """Return the number of a step's stage for the log, where there are several."""
-    several = isinstance(clips, StagedClips) and len(clips) > 1
-    return {"stage": float(clips.number_at(step))} if several else {}
+    if not isinstance(clips, StagedClips) or len(clips) == 1:
+        return {}
+    return {"stage": float(clips.number_at(step))}
 
 
 def named(number: int, stage: Stage, error: ValueError) -> ValueError:
