@@ -48,6 +48,9 @@ COMMANDS = {
         "calibrate_flow", "calibrate_flow", "Find how a game's actions move its camera, for the optical-flow score."
     ),
     "tokenize": Command("tokenize", "tokenize", "Encode the frames of a store once, so that training never has to."),
+    "label-actions": Command(
+        "label_actions", "label_actions", "Give a store the actions that a latent-action model reads off its frames."
+    ),
     "train": Command("train", "train", "Train a recipe on recorded play.", parses=True),
     "distill": Command("train", "distill", "Teach a fast model what a slow one knows.", parses=True),
     "evaluate": Command(

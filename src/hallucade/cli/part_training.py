@@ -13,6 +13,7 @@ from hallucade.data.mixture import open_stores
 from hallucade.models.encoder_folder import KEPT as ENCODER
 from hallucade.recipes.console import counting, say
 from hallucade.recipes.inverse_dynamics import INVERSE_DYNAMICS, InverseDynamicsRunConfig, train_inverse_dynamics
+from hallucade.recipes.latent_actions import LATENT_ACTIONS, LatentActionsRunConfig, train_latent_actions
 from hallucade.recipes.pretraining import PRETRAINING
 from hallucade.recipes.pretraining_run import PretrainingRunConfig, train_encoder
 from hallucade.recipes.run_config import Experiment
@@ -35,12 +36,15 @@ class PartTraining:
     following: str  # the next command, with {run} for the run's folder
 
 
-PART_RECIPES: dict[str, Callable[[], Experiment]] = {**TOKENIZERS, **INVERSE_DYNAMICS, **PRETRAINING}
+PART_RECIPES: dict[str, Callable[[], Experiment]] = {**TOKENIZERS, **INVERSE_DYNAMICS, **LATENT_ACTIONS, **PRETRAINING}
 TRAININGS: dict[type[Experiment], PartTraining] = {
     PretrainingRunConfig: PartTraining(train_encoder, ENCODER, "hallucade probe-encoder {run} --store STORE"),
     TokenizerRunConfig: PartTraining(train_tokenizer, KEPT, "hallucade tokenize STORE OUT --tokenizer {run}"),
     InverseDynamicsRunConfig: PartTraining(
         train_inverse_dynamics, CHECKPOINTS, "hallucade evaluate WORLD_RUN --store STORE --inverse-dynamics {run}"
+    ),
+    LatentActionsRunConfig: PartTraining(
+        train_latent_actions, CHECKPOINTS, "hallucade label-actions STORE OUT --model {run}"
     ),
 }
 

@@ -18,6 +18,7 @@ from hallucade.data.store import EpisodeStore
 from hallucade.evaluation.controllability import ControllabilityConfig, evaluate_reader
 from hallucade.evaluation.evaluate import evaluate as evaluate_world
 from hallucade.evaluation.game_check.pong import PongCheckConfig
+from hallucade.evaluation.latent_action_check import LatentActionCheckConfig, evaluate_latent_actions
 from hallucade.evaluation.long_run.check import LongRunConfig
 from hallucade.evaluation.recorded_clips import ClipCheckConfig
 from hallucade.evaluation.report import write_report
@@ -31,6 +32,7 @@ from hallucade.recipes.console import counting, say, staged
 from hallucade.recipes.demo import announce
 from hallucade.recipes.demo import demo as run_demo
 from hallucade.recipes.inverse_dynamics import is_inverse_dynamics_run, load_inverse_dynamics
+from hallucade.recipes.latent_actions import is_latent_actions_run, load_latent_actions
 from hallucade.recipes.load import default_device, load, run_facts
 from hallucade.recipes.load import export as export_run
 from hallucade.recipes.tokenizer_run import is_tokenizer_run
@@ -53,9 +55,10 @@ def evaluate(arguments: Sequence[str]) -> None:
     if is_inverse_dynamics_run(run):
         parse(judge_reader, "evaluate", arguments)
         return
-    quick = partial(
-        judge, pong=PongCheckConfig.quick(), long=LongRunConfig.quick(), tokens=TokenCheckConfig.quick()
-    )
+    if is_latent_actions_run(run):
+        parse(judge_latent_actions, "evaluate", arguments)
+        return
+    quick = partial(judge, pong=PongCheckConfig.quick(), long=LongRunConfig.quick(), tokens=TokenCheckConfig.quick())
     parse(quick if "--quick" in arguments else judge, "evaluate", arguments)
 
 
@@ -155,6 +158,30 @@ def judge_reader(
     with staged("judging") as stage:
         evaluation = evaluate_reader(reader, EpisodeStore(store), control, stage)
     write_report(out, evaluation, {"run": str(run), "inverse dynamics model": reader.fingerprint})
+    _say_found(evaluation, out)
+
+
+def judge_latent_actions(
+    run: Positional[Path],
+    /,
+    store: Path,
+    out: Path | None = None,
+    check: Annotated[LatentActionCheckConfig, tyro.conf.arg(name="")] = LatentActionCheckConfig(),  # noqa: B008
+) -> None:
+    """Judge latent actions by play that they were not found in; write metrics.json and report.html.
+
+    Args:
+        run: a run that trained a latent-action model.
+        store: recorded play; where it has actions, it is told how the latent ones line up with them.
+        out: where to write; by default the run folder.
+        check: how much is looked at.
+    """
+    trained = load_latent_actions(run)
+    out = out or run
+    out.mkdir(parents=True, exist_ok=True)  # minutes before it is needed
+    with staged("judging") as stage:
+        evaluation = evaluate_latent_actions(trained.network, EpisodeStore(store), check, stage)
+    write_report(out, evaluation, {"run": str(run), "latent actions": trained.fingerprint})
     _say_found(evaluation, out)
 
 

@@ -94,7 +94,7 @@ class InverseDynamics(nn.Module):
         windows = frames.unfold(1, self.config.window, 1).movedim(-1, 2)  # b m window h w 3
         return stacked_frames(windows.flatten(0, 1), self.config.before)
 
-    def told(self, actions: Float[Tensor, "b t-1 a"]) -> Float32[Tensor, "n c"]:
+    def told(self, actions: Float[Tensor, "b m a"]) -> Float32[Tensor, "n c"]:
         """Return the raw rows that ``stacked`` windows of the same clips have in their middle, from their features."""
         last = actions.shape[1] - self.config.after
         return self.actions.decode(actions[:, self.config.before : last].flatten(0, 1))

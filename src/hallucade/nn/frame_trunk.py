@@ -27,6 +27,7 @@ class FrameTrunkConfig(Config):
 
     widths: tuple[int, ...] = (32, 64, 96)  # channels after each halving; more halvings have the last one's
     features: int = 256  # width of what comes out
+    pooled: bool = False  # mean over the picture: what moves then counts, and hardly where
 
     def __post_init__(self) -> None:
         if not self.widths or min(*self.widths, self.features) < 1:
@@ -54,12 +55,14 @@ class FrameTrunk(nn.Module):
             out = widths.pop(0) if widths else channels
             layers += [nn.SiLU(), nn.Conv2d(channels, out, 3, 2, 1), Residual(out, "group")]
             height, width, channels = -(-height // 2), -(-width // 2), out
-        self.layers = nn.Sequential(*layers, nn.GroupNorm(1, channels), nn.SiLU(), nn.Flatten())
-        self.out = nn.Linear(channels * height * width, config.features)
+        self.layers = nn.Sequential(*layers, nn.GroupNorm(1, channels), nn.SiLU())
+        self.pooled = config.pooled
+        self.out = nn.Linear(channels if config.pooled else channels * height * width, config.features)
 
     def forward(self, stacked: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d"]:
         """Return features of ``stacked_frames``."""
-        return self.out(self.layers(self.stem(stacked)))
+        found = self.layers(self.stem(stacked))
+        return self.out(found.mean((2, 3)) if self.pooled else found.flatten(1))
 
 
 def stacked_frames(frames: UInt8[Tensor, "n t h w 3"], shown: int) -> Float[Tensor, "n c h w"]:

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
 
 from hallucade.data.mixture import Mixture
 from hallucade.data.recorder import RecordingConfig
@@ -20,19 +19,17 @@ from hallucade.methods.inverse_dynamics_training import (
 )
 from hallucade.models.inverse_dynamics import InverseDynamics, InverseDynamicsConfig
 from hallucade.recipes.load import default_device
+from hallucade.recipes.part_load import open_part, with_weights
 from hallucade.recipes.part_run import is_run_of, train_part
 from hallucade.recipes.run_config import Experiment
 from hallucade.shapes import ActionRows
 from hallucade.tokenizers.learned_folder import fingerprint_of
-from hallucade.training.checkpoint import CheckpointError, CheckpointFolder, load_tensors
 from hallucade.training.curriculum import Stage
 from hallucade.training.optimizers import OptimizerConfig
-from hallucade.training.run_folder import CHECKPOINTS
 from hallucade.training.schedules import WarmupStableDecayConfig
 from hallucade.training.trainer import Callback, Trainer, TrainingResult
 from hallucade.training.trainer_config import TrainerConfig
 
-NETWORK = "network."  # how the names of its weights begin
 JUDGED = ControllabilityConfig(clips=48, frames=32)  # what is read every so often in training
 
 
@@ -115,23 +112,12 @@ def load_inverse_dynamics(run: str | Path, device: torch.device | str | None = N
     Raises:
         CheckpointError: the folder holds no such run, or a damaged one.
     """
-    folder = Path(run)
-    if not is_inverse_dynamics_run(folder):
-        raise CheckpointError(
-            f"{folder} is no run of an inverse dynamics model; train one with `hallucade train inverse_dynamics`"
-        )
-    checkpoint = CheckpointFolder(folder / CHECKPOINTS).load(weights_only=True)
-    try:
-        config = InverseDynamicsRunConfig.from_json(checkpoint.config)
-    except ValueError as error:
-        raise CheckpointError(f"the config in {folder} does not fit this version: {error}") from error
-    source = config.source
-    assert source is not None, "training fills it in"
+    config, source, weights = open_part(
+        run, InverseDynamicsRunConfig, "an inverse dynamics model", "hallucade train inverse_dynamics"
+    )
     network = config.model.build(source.actions, source.frame_size)
-    weights = {name: value for name, value in checkpoint.weights.items() if name.startswith(NETWORK)}
-    load_tensors(nn.ModuleDict({NETWORK.rstrip("."): network}), weights, folder)
-    network.eval().requires_grad_(False).to(device or default_device())
-    return ActionReader(network, fingerprint_of(config.model, weights), source.fingerprint, str(folder))
+    network = with_weights(network, weights, Path(run), device or default_device())
+    return ActionReader(network, fingerprint_of(config.model, weights), source.fingerprint, str(run))
 
 
 def is_inverse_dynamics_run(folder: Path) -> bool:
