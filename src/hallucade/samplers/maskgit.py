@@ -65,12 +65,12 @@ class MaskGITSampler:
     ) -> Int64[Tensor, "b k h w"]:
         shape, config = (len(action), model.block, *model.latent_shape), self.config
         tokens = torch.full((shape[0], math.prod(shape[1:])), model.mask, device=action.device)
-        cells = tokens.shape[1]
+        left = cells = tokens.shape[1]
         for step in range(config.steps):
             logits = model.logits(state, action, tokens.reshape(shape)).flatten(1, -2)
             drawn, sureness = config.choice.draw(logits, generators)
             unknown = tokens == model.mask
-            left = min(unknown_after(step + 1, config.steps, cells), int(unknown[0].sum()) - 1)
+            left = min(unknown_after(step + 1, config.steps, cells), left - 1)
             tokens = torch.where(unknown, drawn, tokens)
             if left <= 0:
                 break
