@@ -1,6 +1,7 @@
 """What encoders are graded by: closed forms, who gets gradients, and what cannot be used."""
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -165,6 +166,17 @@ def test_the_target_follows_once_a_step_and_never_learns() -> None:
     assert moved == {0.25}
     assert "networks.objectives.0.target.norm.weight" in method.state_dict()  # resume is exact
     assert not any(p.requires_grad for p in target.parameters())
+
+
+def test_a_collapsed_target_shows_in_the_log() -> None:
+    net = encoder()
+    objective = LatentPredictionConfig().build(net, ACTIONS)
+    batch = clip()
+    objective(net, batch, draws())
+    assert objective.metrics["target_deviation"] > 0.1
+    alike = replace(batch, frames=batch.frames[:1].expand(B, -1, -1, -1, -1))
+    objective(net, alike, draws())
+    assert objective.metrics["target_deviation"] < 1e-5
 
 
 # Contrastive
