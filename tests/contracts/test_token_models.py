@@ -79,7 +79,7 @@ def start(model):
 
 
 @torch.no_grad()
-def test_training_in_parallel_equals_play_frame_by_frame(model):
+def test_r13_training_in_parallel_equals_play_frame_by_frame(model):
     """R13: what is taught is what is asked."""
     whole, k, first = clip(), model.block, start(model)
     tokens = hidden(whole.latents[:, first:])

@@ -13,8 +13,8 @@ from hallucade.methods.base import diffusion_roles, latent_clip
 from hallucade.methods.trajectories import TrajectoryConfig, TrajectorySource, record_trajectories
 from hallucade.models.base import LatentClip
 from hallucade.recipes.networks import MODEL, read_network
-from hallucade.recipes.run_config import RunConfig, Source
-from hallucade.recipes.train import make_clips
+from hallucade.recipes.run_config import RunConfig
+from hallucade.recipes.stages import make_clips, resolved
 
 
 def record_run_trajectories(
@@ -50,7 +50,9 @@ def record_run_trajectories(
         ValueError: the teacher is of another game or tokenizer, or the folder holds other ways.
         CheckpointError: the teacher's folder cannot be read.
     """
-    source, given = Source.of(store), read_network(teacher)
+    config, given = resolved(config, store), read_network(teacher)
+    source = config.source
+    assert source is not None
     if (given.source.actions, given.source.frame_size) != (source.actions, source.frame_size):
         raise ValueError(f"{teacher} knows other actions or frames than the store; record on play of the same game")
     if not given.tokenizer.agrees(config.tokenizer):
@@ -58,7 +60,7 @@ def record_run_trajectories(
     device = device or torch.device("cpu")
     tokenizer = config.tokenizer.build().to(device).eval()
     network = diffusion_roles({MODEL: given.build(tokenizer).to(device).eval()})[MODEL]
-    clips = make_clips(replace(config, source=source), store, latents)
+    clips = make_clips(config, store, latents)
 
     def clip_at(entry: int) -> LatentClip:
         batch = clips.batch_at(entry)
