@@ -145,7 +145,8 @@ class SeriesReader:
 
 def _windowed(values: Float64[np.ndarray, "g n"]) -> Float64[np.ndarray, "g n"]:
     """Return the mean over the window of frames up to each one; the first ones share the first window."""
-    sums, n = np.cumsum(np.pad(values, ((0, 0), (1, 0))), 1), values.shape[1]
-    last = np.maximum(np.arange(1, n + 1), min(WINDOW, n))
-    first = np.maximum(last - WINDOW, 0)
+    n = int(values.shape[1])
+    sums = np.concatenate([np.zeros((len(values), 1)), np.cumsum(values, 1)], 1)
+    last = np.arange(1, n + 1, dtype=np.int64).clip(min(WINDOW, n))
+    first = (last - WINDOW).clip(0)
     return (sums[:, last] - sums[:, first]) / (last - first)

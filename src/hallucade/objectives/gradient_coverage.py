@@ -5,9 +5,10 @@ It still falls in the logs, because the others teach, and nobody notices; so it 
 
 import contextlib
 from collections.abc import Callable, Generator, Iterable, Mapping
+from typing import cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from hallucade.shapes import Scalar
 
@@ -49,7 +50,7 @@ def _teaches(loss: Scalar, network: nn.Module) -> bool:
     weights = [weight for weight in network.parameters() if weight.requires_grad]
     if not loss.requires_grad:
         return False
-    gradients = torch.autograd.grad(loss, weights, allow_unused=True)
+    gradients = cast("tuple[Tensor | None, ...]", torch.autograd.grad(loss, weights, allow_unused=True))
     reached = [gradient for gradient in gradients if gradient is not None]
     return bool(reached) and (float(loss.detach()) == 0 or any(bool((each != 0).any()) for each in reached))
 

@@ -77,7 +77,7 @@ def table_rows(comparison: Comparison) -> list[tuple[str, ...]]:
     runs, first = comparison.runs, comparison.runs[0]
     ceilings = comparison.scores.get(REAL, {})
     head = ("metric", *((REAL,) if ceilings else ()), *runs, *(f"{run} less {first}" for run in runs[1:]))
-    rows = [head]
+    rows: list[tuple[str, ...]] = [head]
     for metric in comparison.metrics:
         real = (_said(ceilings.get(metric)),) if ceilings else ()
         own = (_said(comparison.scores[run].get(metric)) for run in runs)

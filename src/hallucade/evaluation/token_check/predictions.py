@@ -127,7 +127,7 @@ def agreement(world: World, clips: GradedClips, draw: Callable[[int], Generators
 def dreamed(world: World, clips: GradedClips, generators: Generators) -> list[Int64[Tensor, "b k h w"]]:
     """Dream the graded blocks after the prompt, under their own actions."""
     model, m = _tokens(world), world.model.block * clips.clip.stride
-    steps = clips.actions.split(m, 1)
+    steps = torch.split(clips.actions, m, 1)
     return list(rollout(model, world.sampler, model.prefill(clips.prompt), steps, generators))
 
 

@@ -24,7 +24,7 @@ NAME = "action ranking"
 
 @dataclass(frozen=True, kw_only=True)
 class ActionRankingLossConfig(TokenLossConfig):
-    """By how much the true action has to be better.
+    """That the truth is likelier under the true action than under a wrong one, by a margin.
 
     Raises:
         ValueError: a margin that is not above 0.
@@ -69,7 +69,7 @@ def wrong_actions(actions: Action, space: ActionSpace, generator: torch.Generato
     which = torch.randint(0, len(space.controls), (b, m), generator=generator).to(actions.device)
     drawn = torch.rand((b, m), generator=generator).to(actions.device)
     parts = list[Tensor]()
-    for number, part in enumerate(actions.split([control.features for control in space.controls], -1)):
+    for number, part in enumerate(torch.split(actions, [control.features for control in space.controls], -1)):
         other = _other(part, drawn, space, number)
         parts.append(torch.where((which == number)[..., None], other, part))
     return torch.cat(parts, -1)

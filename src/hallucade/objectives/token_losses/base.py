@@ -15,9 +15,7 @@ from hallucade.shapes import Action, Actions, Scalar
 from hallucade.tokenizers.learned import LearnedTokenizer
 
 Value = TypeVar("Value")
-Codebook = Callable[
-    [], Float[Tensor, "codes d"]
-]  # asked at each step: tokenizers move after they are built
+Codebook = Callable[[], Float[Tensor, "codes d"]]  # asked at each step: tokenizers move
 
 
 class Predicted:

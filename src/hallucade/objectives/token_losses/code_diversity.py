@@ -18,7 +18,7 @@ from hallucade.shapes import Scalar
 
 @dataclass(frozen=True, kw_only=True)
 class CodeDiversityLossConfig(TokenLossConfig):
-    """It has nothing but a weight."""
+    """That all cells together use all codes."""
 
     def build(self, setting: Setting | None) -> "CodeDiversityLoss":
         return CodeDiversityLoss()

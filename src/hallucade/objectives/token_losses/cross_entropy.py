@@ -17,7 +17,7 @@ from hallucade.shapes import Scalar
 
 @dataclass(frozen=True, kw_only=True)
 class CrossEntropyLossConfig(TokenLossConfig):
-    """How much of the answer is spread over all codes.
+    """That the true code is likely; a share of the answer is spread over all codes.
 
     Raises:
         ValueError: a share outside 0 to below 1.

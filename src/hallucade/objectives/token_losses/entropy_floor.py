@@ -17,7 +17,7 @@ from hallucade.shapes import Scalar
 
 @dataclass(frozen=True, kw_only=True)
 class EntropyFloorLossConfig(TokenLossConfig):
-    """How unsure a prediction should be at least.
+    """That predictions are unsure enough; it opposes sharpness.
 
     Raises:
         ValueError: a floor that is not above 0.

@@ -33,7 +33,7 @@ NAME = "inverse dynamics"
 
 @dataclass(frozen=True, kw_only=True)
 class InverseDynamicsLossConfig(TokenLossConfig):
-    """The size of the reader.
+    """That the action can be read off the true frame and the predicted one after it, by a small network.
 
     Raises:
         ValueError: no channels.
@@ -104,7 +104,9 @@ def action_loss(read: Float[Tensor, "n a"], actions: Float[Tensor, "n a"], space
     """Return how wrong an action was read, the mean over controls."""
     sizes = [control.features for control in space.controls]
     losses = list[Tensor]()
-    for control, mine, true in zip(space.controls, read.split(sizes, -1), actions.split(sizes, -1), strict=True):
+    for control, mine, true in zip(
+        space.controls, torch.split(read, sizes, -1), torch.split(actions, sizes, -1), strict=True
+    ):
         match control:
             case Button():
                 losses.append(F.binary_cross_entropy_with_logits(mine, true))

@@ -15,7 +15,7 @@ from hallucade.shapes import Scalar
 
 @dataclass(frozen=True, kw_only=True)
 class LpipsLossConfig(TokenLossConfig):
-    """Which network looks, and where its weights are."""
+    """That decoded pictures look like the true ones to a network."""
 
     backbone: Literal["alex", "vgg"] = "alex"
     weights: str | None = None  # file of the backbone; None looks in torch.hub's cache

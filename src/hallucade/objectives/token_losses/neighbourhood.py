@@ -20,7 +20,7 @@ from hallucade.shapes import Scalar
 
 @dataclass(frozen=True, kw_only=True)
 class NeighbourhoodLossConfig(TokenLossConfig):
-    """How much of it is about the very cell.
+    """That a true code of the 3x3 cells around is likely, and for a share that of the very cell.
 
     Raises:
         ValueError: a share outside 0 to 1.

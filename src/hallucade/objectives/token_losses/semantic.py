@@ -18,7 +18,7 @@ from hallucade.shapes import Scalar
 
 @dataclass(frozen=True, kw_only=True)
 class SemanticLossConfig(TokenLossConfig):
-    """It has nothing but a weight."""
+    """That the expected vector of the codebook is the true one's."""
 
     def build(self, setting: Setting | None) -> "SemanticLoss":
         return SemanticLoss(codebook_of(setting, "semantic"))

@@ -17,7 +17,7 @@ from hallucade.shapes import Scalar
 
 @dataclass(frozen=True, kw_only=True)
 class SharpnessLossConfig(TokenLossConfig):
-    """It has nothing but a weight."""
+    """That every cell settles for a code; it opposes the entropy floor."""
 
     def build(self, setting: Setting | None) -> "SharpnessLoss":
         return SharpnessLoss()

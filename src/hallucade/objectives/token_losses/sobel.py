@@ -22,7 +22,7 @@ ACROSS = ((-1.0, 0.0, 1.0), (-2.0, 0.0, 2.0), (-1.0, 0.0, 1.0))
 
 @dataclass(frozen=True, kw_only=True)
 class SobelLossConfig(TokenLossConfig):
-    """It has nothing but a weight."""
+    """That edges of decoded pictures are where the true ones are, and as steep."""
 
     def build_for_pictures(self, setting: Setting | None) -> "SobelLoss":
         """Build the loss."""
@@ -44,4 +44,4 @@ def edges(pictures: Float[Tensor, "n c y x"]) -> Float[Tensor, "n c 2 y x"]:
     across = torch.tensor(ACROSS, device=pictures.device, dtype=pictures.dtype) / 8
     kernels = torch.stack([across, across.T])[:, None]
     grown = F.pad(pictures.flatten(0, 1)[:, None], (1, 1, 1, 1), mode="replicate")
-    return F.conv2d(grown, kernels).unflatten(0, pictures.shape[:2])
+    return F.conv2d(grown, kernels).reshape(*pictures.shape[:2], 2, *pictures.shape[2:])

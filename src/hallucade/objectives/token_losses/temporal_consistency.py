@@ -20,7 +20,7 @@ from hallucade.shapes import Scalar
 
 @dataclass(frozen=True, kw_only=True)
 class TemporalConsistencyLossConfig(TokenLossConfig):
-    """Which cells it is about."""
+    """That predictions stay those of the frame before."""
 
     still: bool = True  # only those whose true code is that of the frame before
 
