@@ -15,10 +15,10 @@ from hallucade.evaluation.long_run.true_play import RecordedPlay
 from hallucade.evaluation.metrics.code_statistics import mode_share, unique_codes
 from hallucade.evaluation.token_check.check import TokenCheckConfig, evaluate_tokens, series_metrics
 from hallucade.evaluation.token_check.predictions import GradedClips, agreement, own_past_gap, predictions
-from hallucade.evaluation.token_check.strips import held_actions
+from hallucade.evaluation.token_check.strips import held_actions, storyboard
 from hallucade.models.base import LatentClip
 from hallucade.nn.film import FiLM
-from hallucade.rollout import World
+from hallucade.rollout import Prompt, World
 from hallucade.samplers.base import seeded
 from hallucade.samplers.categorical import CodeChoice
 from hallucade.samplers.maskgit import MaskGITSamplerConfig
@@ -163,6 +163,19 @@ def test_held_actions_press_every_control_alone():
         "yaw-": [0, 0, -5],
         "yaw+": [0, 0, 5],
     }
+
+
+def test_a_storyboard_has_one_noise_for_all_actions():
+    """The button changes what is dreamed, and the axis, which this world does not heed, changes nothing."""
+    frames = np.random.default_rng(0).integers(0, 256, (2, SIZE, SIZE, 3), dtype=np.uint8)
+    board = storyboard(world(temperature=2.0), Prompt(frames, np.zeros((1, 2), np.float32)), 0, moments=(1, 3)).pixels
+    names = list(held_actions(ACTIONS))
+    below = [row[-SIZE:] for row in np.split(board, len(names))]
+    rows = dict(zip(names, below, strict=True))
+    assert names == ["nothing", "fire", "yaw-", "yaw+"]
+    assert np.array_equal(rows["nothing"], rows["yaw-"])
+    assert np.array_equal(rows["nothing"], rows["yaw+"])
+    assert not np.array_equal(rows["nothing"], rows["fire"])
 
 
 # Long dreams

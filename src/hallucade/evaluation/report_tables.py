@@ -117,6 +117,14 @@ HEADLINES = (
         "What a perfect dream would reach: the game itself, under the same keys, had chance drawn otherwise.",
     ),
     Headline(
+        "tokens/unique_codes_ratio@100",
+        "Different codes in a frame, after 100",
+        "Over those of real play. A dream that loses its codes loses its pictures.",
+        "{:.0%}",
+        least=0.8,
+        target="at least 80%",
+    ),
+    Headline(
         "pong/response_direction",
         "Paddle moves the right way",
         "Share of held keys after which it went where the key points.",

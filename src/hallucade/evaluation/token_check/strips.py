@@ -1,7 +1,6 @@
 """Pictures for the eye: a dream at growing distances, and what one held action after the other makes of one moment."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 import numpy as np
 from jaxtyping import Float32
@@ -9,10 +8,11 @@ from jaxtyping import Float32
 from hallucade.actions import ActionSpace, Axis, Choice
 from hallucade.data.pictures import stack_rows
 from hallucade.evaluation.dream_series import DreamSeries
-from hallucade.evaluation.game_check.dreaming import dream_batches
+from hallucade.evaluation.game_check.dreaming import dream_chunks
 from hallucade.evaluation.long_run.exhibits import strip
 from hallucade.evaluation.result import Still
 from hallucade.rollout import Prompt, World
+from hallucade.samplers.base import seeded
 
 SECTION = "Codes"
 MOMENTS = (1, 10, 50, 100, 500, 1000)  # frames of a stability strip
@@ -38,12 +38,12 @@ def storyboard(
     """Dream from one prompt once for every action that can be held, with the same noise; a row an action."""
     held = held_actions(world.actions)
     rows = np.stack([np.repeat(row[None], max(moments), 0) for row in held.values()])
-    prompts, frames = [replace(prompt) for _ in held], dict[str, np.ndarray]()
-    for number, name in enumerate(held):  # one after the other: each row of a batch would have its own noise
-        one = slice(number, number + 1)
-        ((_, dreamed),) = dream_batches(world, prompts[one], rows[one], 1, seed)
-        frames[name] = strip(dreamed[0, np.array(moments) - 1])
-    caption = f"One action held in each row; from left to right: frames {', '.join(map(str, moments))}."
+    same = [seeded(seed, 1)[0] for _ in held]
+    dreamed = np.concatenate(list(dream_chunks(world, [prompt] * len(held), rows, same, max(moments))), 1)
+    shown = dreamed[:, np.array(moments) - 1]
+    frames = {name: strip(np.concatenate([prompt.frames[-1:], each])) for name, each in zip(held, shown, strict=True)}
+    said = ", ".join(map(str, moments))
+    caption = f"One action held in each row; from left to right: the last real frame, then frames {said}."
     return Still("Storyboard", stack_rows(frames)[0], caption, section)
 
 
