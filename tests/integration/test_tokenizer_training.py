@@ -10,9 +10,15 @@ import torch
 from hallucade.cli import main
 from hallucade.data.clips import ClipWindows
 from hallucade.data.latent_cache import LatentCache
+from hallucade.data.manifest import StoreError
 from hallucade.data.recorder import RecordingConfig, record
+from hallucade.evaluation.tokenizer_quality import evaluate_tokenizer
+from hallucade.games.pong import PONG_ACTIONS
 from hallucade.methods.tokenizer_training import ReconstructionConfig, TokenizerTraining
+from hallucade.models.base import LatentClip
+from hallucade.models.raster_transformer import RasterTransformerConfig
 from hallucade.models.token_transformer import TokenTransformerConfig
+from hallucade.objectives.raster_tokens import RasterTokensConfig
 from hallucade.recipes.load import load
 from hallucade.recipes.pong import pong_micro
 from hallucade.recipes.run_config import RunConfig
@@ -23,9 +29,11 @@ from hallucade.recipes.train import train
 from hallucade.rollout import Session
 from hallucade.samplers.flow import FlowSamplerConfig
 from hallucade.samplers.maskgit import MaskGITSamplerConfig
+from hallucade.samplers.raster import RasterSamplerConfig
+from hallucade.tokenizers.bottlenecks.residual_vq import ResidualVQConfig
 from hallucade.tokenizers.bottlenecks.vector_quantizer import VQConfig
 from hallucade.tokenizers.convolutions import ConvolutionsConfig
-from hallucade.tokenizers.learned import LearnedTokenizerConfig
+from hallucade.tokenizers.learned import LearnedTokenizer, LearnedTokenizerConfig
 from hallucade.tokenizers.learned_folder import LearnedFolder
 from hallucade.tokenizers.pretrained import PretrainedTokenizerConfig
 from hallucade.tokenizers.tokenize import tokenize
@@ -214,6 +222,70 @@ def test_a_world_of_codes_is_trained_and_played_from_its_folder_alone(store, tmp
     assert all(frames.shape == (1, 1, 24, 24, 3) for frames in shown)
     again = Session(world, world.prompts[0])
     assert all(torch.equal(again.step(world.actions.idle), frames) for frames in shown)
+
+
+def test_r24_codes_that_the_tokenizer_has_not_are_refused_before_the_first_step(store, tmp_path, monkeypatch):
+    train_tokenizer(recipe(), store, tmp_path / "tokens", progress=False)
+    tokenizer, own = PretrainedTokenizerConfig(path=str(tmp_path / "tokens")), LearnedTokenizer.encode_pixels
+    good = tokenize(store, tmp_path / "good", tokenizer)
+    with monkeypatch.context() as patch:
+        patch.setattr(LearnedTokenizer, "encode_pixels", lambda self, pixels: own(self, pixels) + 20)
+        patch.setattr(LearnedFolder, "_check_probe", lambda self, tokenizer: None)  # it would have found out
+        high = tokenize(store, tmp_path / "high", tokenizer)
+    with pytest.raises(StoreError, match=r"episode 0 holds the code \d+, and its tokenizer has 20, counted from 0"):
+        train(token_world(), store, tmp_path / "run", latents=[high], progress=False)
+    good.manifest = replace(good.manifest, codes=9)
+    with pytest.raises(StoreError, match="holds 9 codes, and its tokenizer makes 20 codes"):
+        train(token_world(), store, tmp_path / "run", latents=[good], progress=False)
+    assert not (tmp_path / "run").exists()
+
+
+def test_r24_a_cache_of_another_tokenizer_is_refused_before_the_first_step(store, tmp_path):
+    for name in ("one", "other"):
+        config = recipe(steps=2 if name == "one" else 3)
+        train_tokenizer(config, store, tmp_path / name, progress=False)
+    made = PretrainedTokenizerConfig(path=str(tmp_path / "one"))
+    cache = tokenize(store, tmp_path / "cache", made)
+    other = PretrainedTokenizerConfig(path=str(tmp_path / "other"))
+    both = f"{cache.manifest.tokenizer_fingerprint}.*{other.pinned().fingerprint}"
+    with pytest.raises(StoreError, match=both):
+        train(replace(token_world(), tokenizer=other), store, tmp_path / "run", latents=[cache], progress=False)
+    shutil.rmtree(cache.path / "tokenizer")
+    shutil.copytree(tmp_path / "other" / "tokenizer", cache.path / "tokenizer")
+    with pytest.raises(ValueError, match=f"{other.pinned().fingerprint}.*{cache.manifest.tokenizer_fingerprint}"):
+        train(token_world(), store, tmp_path / "run", latents=[cache], progress=False)
+    assert not (tmp_path / "run").exists()
+
+
+def test_r1_a_model_of_codes_is_built_for_those_of_its_tokenizer():
+    convolutions = ConvolutionsConfig(widths=(8, 12))
+    tokenizer = LearnedTokenizerConfig(convolutions=convolutions, bottleneck=VQConfig(codes=7, width=5)).build()
+    for config in (token_world().model, RasterTransformerConfig(width=24, depth=2, heads=2)):
+        model = config.build_on(tokenizer, PONG_ACTIONS, (24, 24))
+        tokens = torch.zeros(1, 3, 6, 6, dtype=torch.int64)
+        clip = LatentClip(tokens, torch.zeros(1, 2, model.action_features))
+        assert model.forced_logits(clip, tokens[:, 1:]).shape == (1, 2, 6, 6, 7)
+
+
+@pytest.mark.parametrize("raster", [False, True])
+def test_worlds_of_several_codes_a_cell_are_trained_and_played(store, tmp_path, raster):
+    """A frame of them is a picture of codes twice as high; raster tokens are the other way to draw one."""
+    several = LearnedTokenizerConfig(
+        convolutions=ConvolutionsConfig(widths=(8, 12)), bottleneck=ResidualVQConfig(codes=16, width=6)
+    )
+    train_tokenizer(replace(recipe(steps=3), tokenizer=several), store, tmp_path / "tokens", progress=False)
+    evaluated = evaluate_tokenizer(LearnedFolder(tmp_path / "tokens" / "tokenizer").load(), store)
+    assert evaluated.metrics["tokenizer/bits"] == 2 * 36 * 4
+    cache = tokenize(store, tmp_path / "cache", PretrainedTokenizerConfig(path=str(tmp_path / "tokens")))
+    assert cache.latent_shape == (12, 6)
+    world = token_world(steps=2)
+    if raster:
+        model = RasterTransformerConfig(width=24, depth=2, heads=2, window=4, code_width=8)
+        world = replace(world, model=model, objective=RasterTokensConfig(), sampler=RasterSamplerConfig())
+    train(world, store, tmp_path / "run", latents=[cache], progress=False)
+    played = load(tmp_path / "run", device="cpu")
+    frames = Session(played, played.prompts[0]).step(played.actions.idle)
+    assert frames.shape == (1, 1, 24, 24, 3)
 
 
 def test_r1_codes_and_channels_are_not_mixed_up(store, tmp_path):

@@ -23,7 +23,7 @@ import numpy as np
 from hallucade.data.journal import read_journal
 from hallucade.data.manifest import FolderManifest, StoreColumn, StoreError, read_manifest
 from hallucade.data.store import EpisodeStore, check_sizes, committed_rows
-from hallucade.data.verified import VerifiedColumn
+from hallucade.data.verified import DamageError, VerifiedColumn
 
 LATENTS = "latents"  # the one column
 LatentType = Literal["float16", "float32", "uint16"]  # on disk; codes are uint16
@@ -114,6 +114,25 @@ class LatentCache:
         if made_by != tokenizer_fingerprint:
             what = f"its latents were made by the tokenizer {made_by}, and the run has {tokenizer_fingerprint}"
             raise StoreError(self.path, what, "train with that tokenizer, or make another cache: hallucade tokenize")
+
+    def check_codes(self, codes: int | None) -> None:
+        """Refuse codes that a tokenizer with so many does not have; reads all of them.
+
+        Raises:
+            StoreError: names both numbers.
+        """
+        held, remedy = self.manifest.codes, "make another cache with that tokenizer: hallucade tokenize"
+        if held != codes:
+            counts = [f"{count:,} codes" if count is not None else "float channels" for count in (held, codes)]
+            raise StoreError(self.path, "it holds {}, and its tokenizer makes {}".format(*counts), remedy)
+        for index in range(len(self) if codes is not None else 0):
+            try:
+                most = int(self.episode(index).max(initial=0))
+            except DamageError:
+                continue  # whoever reads a window of it is asked what to do about that
+            if most >= (codes or 0):
+                what = f"episode {index} holds the code {most:,}, and its tokenizer has {codes:,}, counted from 0"
+                raise StoreError(self.path, what, remedy)
 
 
 def caches_of(stores: Sequence[EpisodeStore], caches: Sequence[LatentCache]) -> tuple[LatentCache, ...]:

@@ -76,4 +76,4 @@ class RasterTransformer(TokenTransformer, RasterModel[TransformerMemory]):
         return self.head.draw(self.said(state, action, nothing), choose)
 
     def _blocks_of(self, latents: Shaped[Tensor, "b p *cell"]) -> Shaped[Tensor, "blocks k *cell"]:
-        return latents.unflatten(1, (-1, self.block)).flatten(0, 1)
+        return latents.reshape(-1, self.block, *latents.shape[2:])

@@ -43,12 +43,14 @@ def on_latents(config: RunConfig, caches: Sequence[LatentCache]) -> RunConfig:
     has to name this one.
 
     Raises:
-        StoreError: the run has another autoencoder.
+        StoreError: the run has another autoencoder, or a cache codes that its tokenizer has not.
         ValueError: the run's tokenizer is of another kind.
     """
     if not caches:
         return config
     wanted, made_by = config.tokenizer, tokenizer_of(caches[0])
+    for cache in caches:
+        cache.check_codes(made_by.codes)
     if isinstance(wanted, PixelTokenizerConfig | AbsentTokenizerConfig):
         return replace(config, tokenizer=made_by)
     if not isinstance(wanted, PretrainedTokenizerConfig):
