@@ -53,8 +53,10 @@ class Pretrain(Method):
             )
 
     def _graded(self, clip: LatentClip, step: int, generator: torch.Generator) -> Mapping[str, Scalar]:
-        now = self.objective.at(step) if isinstance(self.objective, Scheduled) else self.objective
-        return cast("Objective[Any]", now)(self._model_of(clip), clip, generator)
+        objective: Objective[Any] = self.objective
+        if isinstance(self.objective, Scheduled):
+            objective = cast("Scheduled[Any]", self.objective).at(step)
+        return objective(self._model_of(clip), clip, generator)
 
     def _model_of(self, clip: LatentClip) -> WorldModel[Any]:
         """Return the model as it sees clips of this size and pace, compiled if it is."""
