@@ -132,3 +132,11 @@ def test_tokens_are_those_that_the_network_works_on():
     assert DiffusionTransformerConfig(**SMALL, patch=4, registers=3).tokens((3, 32, 40)) == 8 * 10 + 3
     assert UNetConfig(patch=4, widths=(8, 16), blocks=(1, 1)).tokens((3, 32, 40)) == 80
     assert TokenConvGRUConfig().tokens((8, 10)) == 80
+
+
+def test_a_compiled_network_does_not_answer_for_another_size():
+    clip, levels = play((3, 4, 6)), torch.full((2, 4), 0.3)
+    model, plain = transformer(), transformer().at((3, 4, 6))
+    model._compiled_call_impl = lambda *inputs: pytest.fail("this is compiled for 8x12")
+    seen = model.at((3, 4, 6))(clip.latents, levels, clip.actions)
+    assert torch.equal(seen, plain(clip.latents, levels, clip.actions))
