@@ -109,6 +109,14 @@ def test_every_test_that_is_mentioned_exists():
     assert missing == []
 
 
+def test_every_requirement_of_tokens_names_tests_that_bear_its_number():
+    rows = re.findall(r"^\| R(\d+) \|(.*)$", (ROOT / "docs/tokens.md").read_text(), re.MULTILINE)
+    assert [int(number) for number, _ in rows] == list(range(1, 26))
+    named = {number: re.findall(r"::(test_\w+)`", row) for number, row in rows}
+    assert all(named.values())
+    assert [test for number, tests in named.items() for test in tests if not test.startswith(f"test_r{number}_")] == []
+
+
 def test_the_version_is_the_same_everywhere():
     assert version("hallucade") == hallucade.__version__ == PROJECT["version"]
     assert f"## [{PROJECT['version']}]" in (ROOT / "CHANGELOG.md").read_text()
