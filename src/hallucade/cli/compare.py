@@ -23,7 +23,7 @@ def compare(
     inverse_dynamics: Path | None = None,
     check: Annotated[CompareConfig, tyro.conf.arg(name="")] = CompareConfig(),  # noqa: B008 - frozen
 ) -> None:
-    """Dream with several runs from the same prompts, under the same actions and seeds, and say how they differ.
+    """Dream with several runs from the same prompts, and say how they differ.
 
     Args:
         runs: two or more run folders of one game; others are held against the first.
