@@ -19,7 +19,7 @@ from hallucade.training.live_memory import LiveMemory
 
 CODES, FEATURES, GRID = 1000, 3, (8, 8)
 CPU = torch.device("cpu")
-PAIRS = 5  # of timed steps
+PAIRS = 3  # of timed steps
 
 
 def random_clip(frames: int, batch: int) -> LatentClip:
@@ -71,7 +71,7 @@ def measure(lengths: list[int], batch: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--frames", type=int, nargs="+", default=[16, 64], help="frames in a clip, the shortest first")
-    parser.add_argument("--batch", type=int, default=16, help="clips")
+    parser.add_argument("--batch", type=int, default=4, help="clips")
     asked = parser.parse_args()
     measure(asked.frames, asked.batch)
 
