@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import tiny_recipe
-from samples import csgo, dino_wm, folder, game_factory, lerobot, matrix_game, minerl, toy_wm, vpt
+from samples import csgo, dino_wm, folder, game_factory, lerobot, matrix_game, minerl, plain_video, toy_wm, vpt
 from samples.scene import walk
 
 from hallucade.data.checks.validate import validate_store
@@ -39,6 +39,7 @@ SAMPLES: dict[str, tuple[str, Callable[[Path], object]]] = {
     "rope and granular": ("dino-wm", dino_wm.write_deformable),
     "matrix-game": ("matrix-game", lambda path: matrix_game.write_pairs(path, WALKS)),
     "worldmodel-mc": ("worldmodel-mc", lambda path: matrix_game.write_recordings(path, WALKS)),
+    "video": ("video", plain_video.write_videos),
     "toy-wm": ("toy-wm", lambda path: toy_wm.write_toy_wm(path, frames=1000)),
 }
 

@@ -159,6 +159,29 @@ HEADLINES = (
         target="well above 1",
     ),
     Headline(
+        "control/f1_macro_share",
+        "Actions that can be read off the dream",
+        "F1 of an inverse dynamics model on the dream, over that on real frames of the same clips: the ceiling.",
+        "{:.0%}",
+        least=0.85,
+        target="at least 85% of the ceiling",
+    ),
+    Headline(
+        "control/f1_macro_real",
+        "The ceiling",
+        "F1 of the same model on real frames, mean over buttons and options.",
+    ),
+    Headline(
+        "control/bin_error",
+        "Axes, bins beside what was held",
+        "Read off the dream by the same model; compare it with the next line, that of real frames.",
+    ),
+    Headline(
+        "control/bin_error_real",
+        "The same of real frames",
+        "The ceiling of axes.",
+    ),
+    Headline(
         "clips/flow_angle_rmse",
         "Motion beside what the keys ask for",
         "Angle between measured optical flow and that of a camera which obeys; chance is about 100°.",

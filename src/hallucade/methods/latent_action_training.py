@@ -56,7 +56,7 @@ class LatentActionTraining(Method):
     def __init__(self, network: LatentActions, config: LatentActionTrainingConfig, steps: int) -> None:
         super().__init__()
         self.network, self.config = network, config
-        self._free_steps = round(config.free * steps)
+        self.free_steps = round(config.free * steps)  # before the bottleneck closes
 
     def roles(self) -> dict[str, nn.Module]:
         return {"latent_actions": self.network}
@@ -76,7 +76,7 @@ class LatentActionTraining(Method):
         shift = self.config.shift
         shifts = torch.randint(-shift, shift + 1, (count, 2), generator=generator).to(windows.device)
         noise = None
-        if step < self._free_steps:
+        if step < self.free_steps:
             noise = self.config.noise * torch.randn(count, self.network.bottleneck.width, generator=generator)
             noise = noise.to(windows.device)
         shown, passed = self.network(windows, shifts, noise)

@@ -82,21 +82,24 @@ def train_latent_actions(
     def prepare(config: LatentActionsRunConfig) -> tuple[Method, list[Callback]]:
         network = config.model.build(store.frame_size)
         method = LatentActionTraining(network, config.method, config.trainer.steps)
-        return method, [LogUse(network, store, config.sample_every)]
+        return method, [LogUse(method, store, config.sample_every)]
 
     return train_part(config, store, run_folder, prepare, resume=resume, progress=progress)
 
 
 class LogUse:
-    """A trainer callback: read held-out play, log how codes are used and what they steer, and tell of a collapse."""
+    """A trainer callback: read held-out play, log how codes are used and what they steer, and tell of a collapse.
 
-    def __init__(self, network: LatentActions, store: EpisodeStore | Mixture, every: int) -> None:
+    Before the bottleneck has closed there is nothing to say of codes.
+    """
+
+    def __init__(self, method: LatentActionTraining, store: EpisodeStore | Mixture, every: int) -> None:
         self.every = every
-        self._network = network
+        self._method, self._network = method, method.network
         self._store = store if isinstance(store, EpisodeStore) else store.stores[0]
 
     def __call__(self, step: int, trainer: Trainer) -> None:
-        if not self._store.indices("validation"):
+        if step <= self._method.free_steps or not self._store.indices("validation"):
             return
         with trainer.ema_weights():  # evaluation mode
             found = evaluate_latent_actions(self._network, self._store, JUDGED).metrics

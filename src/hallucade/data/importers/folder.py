@@ -9,7 +9,7 @@ for validation, all other files are for training. Hidden files are left alone.
 """
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -59,7 +59,6 @@ class Folder:
     def __init__(self, config: FolderConfig) -> None:
         self._root = Path(config.path)
         self._videos = find_videos(self._root)
-        self._splits = {name: _split_of(name) for name in self._videos}
         self._layout = self._read_layout(config.infer)
         self.fps = self._read_fps()
         self.state_names = self._layout.state
@@ -119,7 +118,7 @@ class Folder:
             None if rewards is None else rewards[:last].astype(np.float32),
             state,
             menu=menu,
-            split=self._splits[name] or ("train" if "validation" in self._splits.values() else None),
+            split=split_of_folder(name, self._videos),
             notes=tuple(notes),
         )
 
@@ -222,6 +221,11 @@ def unevenly_spaced(times: Float64[np.ndarray, "f"]) -> int:
 def _frame(times: Float64[np.ndarray, "n"], starts: Float64[np.ndarray, "f"]) -> Int64[np.ndarray, "n"]:
     """Return the frame that is on screen at each time."""
     return np.clip(np.searchsorted(starts, times + 1e-6, side="right") - 1, 0, None)
+
+
+def split_of_folder(name: str, names: Collection[str]) -> str | None:
+    """Return the split of a file by the folders that it lies in, among all names; None where no folder tells."""
+    return _split_of(name) or ("train" if any(_split_of(each) == "validation" for each in names) else None)
 
 
 def _split_of(name: str) -> str | None:

@@ -9,6 +9,7 @@ from hallucade.data.importers.game_factory import GameFactoryConfig
 from hallucade.data.importers.lerobot import LeRobotConfig
 from hallucade.data.importers.matrix_game import MatrixGameConfig
 from hallucade.data.importers.minerl import MinerlConfig
+from hallucade.data.importers.plain_video import PlainVideoConfig
 from hallucade.data.importers.toy_wm import ToyWmConfig
 from hallucade.data.importers.vpt import VptConfig
 from hallucade.data.importers.worldmodel_mc import WorldModelMinecraftConfig
@@ -25,6 +26,7 @@ _CONFIGS: tuple[type[ImporterConfig], ...] = (
     CsgoConfig,
     DinoWmConfig,
     ToyWmConfig,
+    PlainVideoConfig,
 )
 IMPORTERS = {config.format: config for config in _CONFIGS}
 
