@@ -27,6 +27,7 @@ from hallucade.recipes.ablation.grid import Arm
 from hallucade.recipes.console import explain
 from hallucade.recipes.load import load, run_facts
 from hallucade.recipes.run_config import RunConfig
+from hallucade.recipes.stages import resolved
 from hallucade.recipes.train import check_same_run, train
 from hallucade.rollout import World
 from hallucade.training.provenance import provenance
