@@ -8,6 +8,7 @@ import torch.nn.functional as F
 
 from hallucade.models.base import LatentClip, TokenModel
 from hallucade.models.conv_gru import TokenConvGRU, TokenConvGRUConfig
+from hallucade.models.raster_transformer import RasterTransformer, RasterTransformerConfig
 from hallucade.models.token_transformer import TokenTransformer, TokenTransformerConfig
 from hallucade.objectives.adaptive_brake import AdaptiveBrakeConfig
 from hallucade.objectives.autoregressive_tokens import AutoregressiveTokensConfig
@@ -242,6 +243,13 @@ def test_it_plays_transformers_too_in_blocks():
     found["cross_entropy"].backward()
     assert (float(made.metrics["unroll/asked"]), float(made.metrics["unroll/executed"])) == (3, 4)
     assert made.recomputation.recomputed == 2
+
+
+def test_a_model_that_draws_cells_one_after_the_other_is_refused():
+    config = RasterTransformerConfig(width=24, depth=2, heads=2, window=6, code_width=6)
+    model = RasterTransformer(config, CODES, ACTIONS, (H, W))
+    with pytest.raises(ValueError, match=r"a RasterTransformer draws cells one after the other.*RasterTokensConfig"):
+        graded(model, clip())
 
 
 def test_the_brake_holds_frames_back_and_lets_them_go_again():
