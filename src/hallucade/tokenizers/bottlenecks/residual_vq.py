@@ -3,7 +3,7 @@
 Codebooks are those of vector-quantize-pytorch. A frame of q codes a cell is a picture of codes q times as high: the
 first code of every cell, below it what the second ones add, and so on. Whatever dreams codes can dream these.
 
-Source: Zeghidour et al. 2021, arXiv:2107.03312 (residual), Jégou et al. 2011 (product); github.com/lucidrains.
+Source: Zeghidour et al. 2021, arXiv:2107.03312 (residual); Jégou et al. 2011 (product).
 """
 
 from collections.abc import Callable
