@@ -1,11 +1,13 @@
 """What every bottleneck offers: features to latents and back, and a pass for training."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any, cast
 
 import torch
 import torch.distributed as dist
-from jaxtyping import Bool, Float, Int64, Shaped
+from jaxtyping import Float, Int64, Shaped
 from torch import Tensor, nn
 
 from hallucade.config import Config
@@ -64,11 +66,14 @@ def code_use(codes: Int64[Tensor, "n *code"] | None, count: int | None) -> dict[
 
 
 @torch.no_grad()
-def all_finite(features: Tensor) -> Bool[Tensor, ""]:
-    """Return whether features are finite numbers, on all ranks: what follows them does not follow others."""
+def _all_finite(features: Tensor) -> bool:
     finite = features.isfinite().all()
     if dist.is_available() and dist.is_initialized():
         told = finite.float()
         dist.all_reduce(told, dist.ReduceOp.MIN)
         finite = told > 0
-    return finite
+    return bool(finite)
+
+
+# Whether features are finite numbers, on all ranks; a compiler leaves the question out of its graphs.
+all_finite: Callable[[Tensor], bool] = cast("Any", torch.compiler).disable(_all_finite)

@@ -56,7 +56,7 @@ class Gaussian(Bottleneck):
 
     def forward(self, encoded: Float[Tensor, "n d h w"]) -> Passed:
         mean, log_variance = self._moments(encoded)
-        if bool(all_finite(mean)):  # or the running mean would never be finite again
+        if all_finite(mean):  # or the running mean would never be finite again
             self._follow(mean.detach())
         drawn = mean + (0.5 * log_variance).exp() * torch.randn_like(mean)
         divergence = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).mean()

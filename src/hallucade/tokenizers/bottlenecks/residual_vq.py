@@ -92,7 +92,7 @@ class ResidualVQ(Bottleneck):
     def _quantized(
         self, encoded: Float[Tensor, "n d h w"], *, learns: bool
     ) -> tuple[Float[Tensor, "n d h w"], Int64[Tensor, "n rows w"], Tensor]:
-        frozen = not learns or not bool(all_finite(encoded))
+        frozen = not learns or not all_finite(encoded)
         found, codes, losses = _eagerly(self.quantizer, encoded.movedim(1, -1).flatten(1, 2), frozen)
         n, _, h, w = encoded.shape
         stacked = codes.reshape(self.config.groups, n, h, w, self.config.stages).permute(1, 4, 0, 2, 3)

@@ -70,7 +70,7 @@ class VectorQuantizer(Bottleneck):
         with torch.autocast(encoded.device.type, enabled=False):
             encoded = encoded.float()
             places = encoded.movedim(1, -1).flatten(0, 2)
-            learns = self.training and bool(all_finite(places))  # or the book would never be finite again
+            learns = self.training and all_finite(places)  # or the book would never be finite again
             if learns and not self.started:
                 self._start(places.detach())
             codes = self._nearest(places)
