@@ -54,7 +54,8 @@ class Stage(Config):
         """Return one short line: ``9 frames of 32x40 at 15 fps, batch 64``."""
         size = "" if self.size is None else f" of {self.size[0]}x{self.size[1]}"
         rate = "" if self.fps is None else f" at {self.fps:g} fps"
-        return f"{self.frames} frames{size}{rate}, batch {self.batch}"
+        clips = f"batch {self.batch}" if self.batch else f"{self.tokens:,} tokens"
+        return f"{self.frames} frames{size}{rate}, {clips}"
 
 
 class StagedClips:
