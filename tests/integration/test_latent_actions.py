@@ -110,6 +110,8 @@ def test_a_video_without_actions_becomes_a_game_with_numbered_keys(video, tmp_pa
 
 def test_recorded_actions_are_held_against_latent_ones(play, tmp_path):
     train_latent_actions(latent_recipe(), play, tmp_path / "run", progress=False)
+    with pytest.raises(CheckpointError, match="trained latent actions, and no world that could be played"):
+        load(tmp_path / "run")
     network = load_latent_actions(tmp_path / "run", "cpu").network
     found = evaluate_latent_actions(network, play, LatentActionCheckConfig(windows=30, batch=7)).metrics
     assert found["latent_actions/action_entropy"] == pytest.approx(np.log2(3), abs=0.2)
@@ -164,6 +166,8 @@ def test_a_reader_is_trained_loaded_and_judges_a_dream(play, tmp_path, capsys):
     assert "inverse_dynamics/accuracy" in capsys.readouterr().out
     logged = (run / "metrics.jsonl").read_text()
     assert '"validation/accuracy"' in logged
+    with pytest.raises(CheckpointError, match="trained an inverse dynamics model, and no world that could be played"):
+        load(run)
 
 
 def test_a_resumed_reader_ends_with_the_same_bits(play, tmp_path):

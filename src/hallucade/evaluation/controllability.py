@@ -17,6 +17,7 @@ from hallucade.data.clips import ClipWindows
 from hallucade.data.store import EpisodeStore
 from hallucade.evaluation.action_scores import ActionCounts, count_actions, scored, shares_of_ceiling
 from hallucade.evaluation.game_check.dreaming import dream_batches
+from hallucade.evaluation.recorded_clips import check_same_game
 from hallucade.evaluation.result import Evaluation, Progress, silent
 from hallucade.models.inverse_dynamics import InverseDynamics
 from hallucade.rollout import Prompt, World
@@ -88,6 +89,7 @@ def evaluate_controllability(
         ValueError: the model reads another game or size, the store is of another game, or clips are too short.
     """
     config, network = config or ControllabilityConfig(), reader.network
+    check_same_game(world, store)
     reader.check(world.actions, world.frame_size, "the world")
     p, before, after = config.prompt_frames, network.config.before, network.config.after
     if p <= before or config.frames <= after:

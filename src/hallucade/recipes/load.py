@@ -36,6 +36,10 @@ NO_WORLDS = {  # what runs trained that are no world model's, by their configs, 
     "hallucade train token_small --tokenizer {run}",
     "PretrainingRunConfig": "a video encoder, and no world that could be played; ask what it knows: "
     "hallucade probe-encoder {run} --store STORE",
+    "InverseDynamicsRunConfig": "an inverse dynamics model, and no world that could be played; judge one by it: "
+    "hallucade evaluate WORLD_RUN --store STORE --inverse-dynamics {run}",
+    "LatentActionsRunConfig": "latent actions, and no world that could be played; train one on what they label: "
+    "hallucade label-actions STORE OUT --model {run}",
 }
 PLAYED = ("tokenizer.", "model.")  # how the names of weights begin
 

@@ -59,6 +59,7 @@ class Folder:
     def __init__(self, config: FolderConfig) -> None:
         self._root = Path(config.path)
         self._videos = find_videos(self._root)
+        self._splits = splits_of(self._videos)
         self._layout = self._read_layout(config.infer)
         self.fps = self._read_fps()
         self.state_names = self._layout.state
@@ -118,7 +119,7 @@ class Folder:
             None if rewards is None else rewards[:last].astype(np.float32),
             state,
             menu=menu,
-            split=split_of_folder(name, self._videos),
+            split=self._splits[name],
             notes=tuple(notes),
         )
 
@@ -223,9 +224,11 @@ def _frame(times: Float64[np.ndarray, "n"], starts: Float64[np.ndarray, "f"]) ->
     return np.clip(np.searchsorted(starts, times + 1e-6, side="right") - 1, 0, None)
 
 
-def split_of_folder(name: str, names: Collection[str]) -> str | None:
-    """Return the split of a file by the folders that it lies in, among all names; None where no folder tells."""
-    return _split_of(name) or ("train" if any(_split_of(each) == "validation" for each in names) else None)
+def splits_of(names: Collection[str]) -> dict[str, str | None]:
+    """Return the split of each file by the folders that it lies in; None where no folder of any tells."""
+    own = {name: _split_of(name) for name in names}
+    rest = "train" if "validation" in own.values() else None
+    return {name: split or rest for name, split in own.items()}
 
 
 def _split_of(name: str) -> str | None:

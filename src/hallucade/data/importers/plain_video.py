@@ -10,7 +10,7 @@ import numpy as np
 from hallucade.actions import ActionSpace, Button
 from hallucade.data.conversion import RATE_SLACK
 from hallucade.data.importers.file_tree import files_below
-from hallucade.data.importers.folder import VIDEOS, find_videos, split_of_folder
+from hallucade.data.importers.folder import VIDEOS, find_videos, splits_of
 from hallucade.data.source import ForeignEpisode, ImporterConfig, SourceError
 from hallucade.data.video import frame_times, probe, video_frames
 
@@ -46,6 +46,7 @@ class PlainVideo:
     def __init__(self, config: PlainVideoConfig) -> None:
         root = Path(config.path)
         self._videos = {root.stem: root} if root.is_file() else find_videos(root)
+        self._splits = splits_of(self._videos)
         self.fps = probe(next(iter(self._videos.values()))).fps
         self.origin = f"videos without actions in {root.name}"
 
@@ -62,4 +63,4 @@ class PlainVideo:
             what = f"it has {facts.fps:g} frames a second, the first video {self.fps:g}"
             raise SourceError(video, what, "import it into a store of its own")
         rows = np.zeros((max(len(frame_times(video)) - 1, 0), UNKNOWN.size), np.float32)
-        return ForeignEpisode(video_frames(video), rows, split=split_of_folder(name, self._videos))
+        return ForeignEpisode(video_frames(video), rows, split=self._splits[name])
