@@ -80,7 +80,12 @@ def doom_third_person_streaming() -> RunConfig:
     """The same on games of 64 frames that go on from step to step: `--start` takes the self-forcing run."""
     method = StreamingLongTuningConfig(prompt=PROMPT, student_every=2, matching=MATCHING, chunk=CLIP, overlap=OVERLAP)
     return _run(
-        "doom_third_person_streaming", steps=200, frames=GAME, method=method, sampler=FewStepSamplerConfig(steps=2)
+        "doom_third_person_streaming",
+        steps=200,
+        frames=GAME,
+        method=method,
+        sampler=FewStepSamplerConfig(steps=2),
+        rate=1e-5,  # at 5e-5 its games grew dark, one frame from the other
     )
 
 
@@ -107,14 +112,18 @@ def _run(
     frames: int = CLIP,
     objective: ObjectiveConfig | None = None,
     method: MethodConfig | None = None,
+    rate: float = 5e-5,  # of a student
 ) -> RunConfig:
     base, play = transformer_small(), EnvironmentConfig(environment="doom_third_person")
     trainer = replace(base.trainer, steps=steps)
     if method is not None:  # small rates, because all three networks start alike
         taught = OptimizerConfig(learning_rate=5e-5, muon=False)
-        schedule = WarmupStableDecayConfig(warmup=20, decay=0.4)
         trainer = replace(
-            trainer, compile=False, optimizer=taught, role_optimizers={"critic": taught}, schedule=schedule
+            trainer,
+            compile=False,
+            optimizer=replace(taught, learning_rate=rate),
+            role_optimizers={"critic": taught},
+            schedule=WarmupStableDecayConfig(warmup=20, decay=0.4),
         )
     return replace(
         base,
