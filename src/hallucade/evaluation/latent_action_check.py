@@ -129,7 +129,7 @@ def action_metrics(
         return {}
     bits = entropy(table.sum(0) / len(codes))
     known = mutual_information(table)
-    matched = linear_sum_assignment(table, maximize=True)
+    matched: tuple[np.ndarray, np.ndarray] = linear_sum_assignment(table, maximize=True)
     metrics = {
         "action_entropy": bits,
         "information": known,

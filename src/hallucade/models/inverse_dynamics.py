@@ -101,7 +101,7 @@ class InverseDynamics(nn.Module):
 
     def targets(self, rows: Float32[Tensor, "n c"]) -> ControlTargets:
         """Return what raw rows are, as the network tells it."""
-        buttons, choices, axes = rows.split(self._columns(), 1)
+        buttons, choices, axes = torch.split(rows, self._columns(), 1)
         return ControlTargets(buttons, choices.long(), self.config.bins.bin_of(self._scaled(axes)))
 
     def rows(self, logits: ControlLogits) -> Float32[Tensor, "n c"]:
@@ -122,7 +122,7 @@ class InverseDynamics(nn.Module):
         """
         self.check_frames(frames.shape[1], (frames.shape[2], frames.shape[3]))
         device, size = self.centres.device, max(1, batch // (frames.shape[1] - self.config.window + 1))
-        parts = [self.rows(self(self.stacked(part.to(device)))) for part in frames.split(size)]
+        parts = [self.rows(self(self.stacked(part.to(device)))) for part in torch.split(frames, size)]
         return torch.cat(parts).unflatten(0, (len(frames), -1))
 
     def check_frames(self, frames: int, size: tuple[int, int]) -> None:

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -52,7 +51,7 @@ class LabelledPlay:
         self.origin = f"{store.manifest.source or store.path.name}, with the latent actions {trained.fingerprint}"
         self.actions = latent_action_space(trained.network.codes)
 
-    @cached_property
+    @property
     def episodes(self) -> Sequence[str]:
         """Their numbers."""
         return [f"{number:08d}" for number in range(len(self._store))]
