@@ -230,8 +230,11 @@ class ActionSpace(Config):
         """
         if features.shape[-1] != self.features:
             raise ValueError(f"action features are {features.shape[-1]} wide; those of this game are {self.features}")
-        parts = features.float().split([control.features for control in self.controls], dim=-1)
-        return torch.cat([_decoded(c, part) for c, part in zip(self.controls, parts, strict=True)], dim=-1)
+        columns, first = list[Tensor](), 0
+        for control in self.controls:
+            columns.append(_decoded(control, features[..., first : first + control.features].float()))
+            first += control.features
+        return torch.cat(columns, dim=-1)
 
     def aggregate(self, rows: Float32[np.ndarray, "*lead m c"]) -> Float32[np.ndarray, "*lead c"]:
         """Join m consecutive rows into one, for a recording at 1/m of the frame rate.

@@ -270,7 +270,7 @@ def test_r1_a_model_of_codes_is_built_for_those_of_its_tokenizer():
 @pytest.mark.parametrize("raster", [False, True])
 def test_worlds_of_several_codes_a_cell_are_trained_and_played(store, tmp_path, raster):
     """A frame of them is a picture of codes twice as high; raster tokens are the other way to draw one."""
-    pytest.importorskip("vector_quantize_pytorch", reason="pip install vector-quantize-pytorch")
+    pytest.importorskip("vector_quantize_pytorch", reason="pip install 'hallucade[quantisers]'")
     several = LearnedTokenizerConfig(
         convolutions=ConvolutionsConfig(widths=(8, 12)), bottleneck=ResidualVQConfig(codes=16, width=6)
     )

@@ -18,7 +18,7 @@ RESIDUAL = ResidualVQConfig(codes=20, width=6, stages=3)
 PRODUCT = ResidualVQConfig(codes=20, width=6, stages=1, groups=2)
 NEEDS = pytest.mark.skipif(
     find_spec("vector_quantize_pytorch") is None,
-    reason="vector-quantize-pytorch is not installed: pip install vector-quantize-pytorch",
+    reason="vector-quantize-pytorch is not installed: pip install 'hallucade[quantisers]'",
 )
 BOTH = ResidualVQConfig(codes=20, width=6, stages=2, groups=2)
 SEVERAL = [pytest.param(config, marks=NEEDS) for config in (RESIDUAL, PRODUCT, BOTH)]
@@ -202,7 +202,7 @@ def test_product_codes_stand_for_their_own_channels():
 
 def test_a_library_that_is_not_there_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "vector_quantize_pytorch", None)
-    with pytest.raises(ValueError, match="pip install vector-quantize-pytorch"):
+    with pytest.raises(ValueError, match=r"pip install 'hallucade\[quantisers\]'"):
         RESIDUAL.build()
 
 

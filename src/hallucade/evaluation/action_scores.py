@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float32, Float64
+from jaxtyping import Bool, Float32, Float64, Int64
 
 from hallucade.actions import ActionSpace
 from hallucade.evaluation.intervals import percentile_interval, resampled_sums
@@ -82,10 +82,7 @@ def count_actions(network: InverseDynamics, held: Rows, read: Rows) -> ActionCou
     """Compare what a network read with what was held."""
     actions = network.actions
     ours, theirs = (_classes(actions, rows) for rows in (held, read))
-    bins = [
-        network.targets(torch.from_numpy(rows.reshape(-1, actions.size))).bins.unflatten(0, rows.shape[:2]).numpy()
-        for rows in (held, read)
-    ]
+    bins = [_bins(network, rows) for rows in (held, read)]
     return ActionCounts(
         class_names(actions),
         tuple(axis.name for axis in actions.axes),
@@ -95,6 +92,12 @@ def count_actions(network: InverseDynamics, held: Rows, read: Rows) -> ActionCou
         frames=np.full((len(held), 1), float(held.shape[1])),
         bin_errors=np.abs(bins[0] - bins[1]).sum(1).astype(np.float64),
     )
+
+
+def _bins(network: InverseDynamics, rows: Rows) -> Int64[np.ndarray, "b t axes"]:
+    """Return the bin of every axis in every row."""
+    flat = torch.from_numpy(rows.reshape(-1, network.actions.size))
+    return network.targets(flat).bins.numpy().reshape(*rows.shape[:2], -1)
 
 
 def class_names(actions: ActionSpace) -> tuple[str, ...]:

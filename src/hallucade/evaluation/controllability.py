@@ -165,7 +165,7 @@ def held_and_reversed(
     settings = _settings(actions)
     drawn = np.random.default_rng(seed).permutation(np.arange(clips) % len(settings))
     turns = np.arange(frames) // hold % 2
-    return np.stack([np.stack(settings[i])[turns] for i in drawn])
+    return np.stack([np.stack(settings[int(i)])[turns] for i in drawn])
 
 
 def _settings(actions: ActionSpace) -> list[tuple[np.ndarray, np.ndarray]]:

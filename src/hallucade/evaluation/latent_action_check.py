@@ -4,11 +4,12 @@ Source: of the loss in PSNR under other codes Bruce et al. 2024, arXiv:2402.1539
 """
 
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import torch
 from jaxtyping import Float32, Float64, Int64
-from scipy.optimize import linear_sum_assignment
+from scipy import optimize
 
 from hallucade.actions import ActionSpace, Axis
 from hallucade.config import Config
@@ -129,7 +130,7 @@ def action_metrics(
         return {}
     bits = entropy(table.sum(0) / len(codes))
     known = mutual_information(table)
-    matched: tuple[np.ndarray, np.ndarray] = linear_sum_assignment(table, maximize=True)
+    matched = cast("tuple[np.ndarray, np.ndarray]", optimize.linear_sum_assignment(table, maximize=True))
     metrics = {
         "action_entropy": bits,
         "information": known,

@@ -101,8 +101,10 @@ class InverseDynamics(nn.Module):
 
     def targets(self, rows: Float32[Tensor, "n c"]) -> ControlTargets:
         """Return what raw rows are, as the network tells it."""
-        buttons, choices, axes = torch.split(rows, self._columns(), 1)
-        return ControlTargets(buttons, choices.long(), self.config.bins.bin_of(self._scaled(axes)))
+        buttons, choices, _ = self._columns()
+        axes = rows[:, buttons + choices :]
+        options = rows[:, buttons : buttons + choices].long()
+        return ControlTargets(rows[:, :buttons], options, self.config.bins.bin_of(self._scaled(axes)))
 
     def rows(self, logits: ControlLogits) -> Float32[Tensor, "n c"]:
         """Return raw rows: what is likelier of buttons and choices, the mean of an axis over its bins."""
@@ -122,8 +124,9 @@ class InverseDynamics(nn.Module):
         """
         self.check_frames(frames.shape[1], (frames.shape[2], frames.shape[3]))
         device, size = self.centres.device, max(1, batch // (frames.shape[1] - self.config.window + 1))
-        parts = [self.rows(self(self.stacked(part.to(device)))) for part in torch.split(frames, size)]
-        return torch.cat(parts).unflatten(0, (len(frames), -1))
+        starts = range(0, len(frames), size)
+        parts = [self.rows(self(self.stacked(frames[i : i + size].to(device)))) for i in starts]
+        return torch.cat(parts).reshape(len(frames), -1, self.actions.size)
 
     def check_frames(self, frames: int, size: tuple[int, int]) -> None:
         """Refuse clips that it cannot read.

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from hallucade.tokenizers.bottlenecks.base import Bottleneck, BottleneckConfig, Passed, all_finite
 
-INSTALL = "pip install vector-quantize-pytorch"
+INSTALL = "pip install 'hallucade[quantisers]'"
 
 
 @dataclass(frozen=True, kw_only=True)
