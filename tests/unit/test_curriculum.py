@@ -92,6 +92,7 @@ def test_r3_every_batch_is_that_of_the_schedule_and_twenty_loaders_leave_nothing
         ]
         return StagedClips(stages, sources)
 
+    gc.collect()  # what tests before this one left open
     before = held()
     clips, wanted = loader(), [stage for stage in stages for _ in range(stage.steps)]
     with closing(prefetch(clips)) as batches:

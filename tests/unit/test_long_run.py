@@ -256,7 +256,7 @@ def test_episodes_are_dreamed_as_far_as_they_go(store: EpisodeStore):
 
 def test_a_store_adds_its_episodes_to_an_evaluation(store: EpisodeStore):
     clips = ClipCheckConfig(clips=2, prompt_frames=4, horizons=(1, 3), perceptual=PerceptualConfig(lite0="off"))
-    world = fading(0.0, None, ACTIONS, (6, 10))
+    world = replace(fading(0.0, None, ACTIONS, (6, 10)), fps=store.fps)
     found = evaluate(world, store, clips=clips, long=replace(SHORT, frames=9))
     assert {"clips/psnr@3", "episodes/psnr@9", "episodes/contrast_ratio_worst"} <= found.metrics.keys()
     assert evaluate(world, store, clips=clips, long=replace(SHORT, frames=0)).metrics.keys() == {
