@@ -10,7 +10,7 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int64
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from hallucade.config import Config
@@ -18,6 +18,7 @@ from hallucade.data.clips import Clip
 from hallucade.methods.base import Method
 from hallucade.objectives.base import PictureDistance
 from hallucade.shapes import Scalar
+from hallucade.tokenizers.bottlenecks.base import code_use
 from hallucade.tokenizers.learned import LearnedTokenizer
 from hallucade.tokenizers.pictures import as_pixels
 
@@ -103,20 +104,11 @@ class TokenizerTraining(Method):
             critic.requires_grad_(False)
             parts["adversarial"] = -config.adversarial * critic(shown).mean()
             critic.requires_grad_(True)
-        self.metrics = {name: loss.detach() for name, loss in parts.items()} | _use(passed.codes, self.tokenizer.codes)
+        self.metrics = code_use(passed.codes, self.tokenizer.codes)
+        self.metrics |= {name: loss.detach() for name, loss in parts.items()}
         yield "tokenizer", torch.stack(list(parts.values())).sum()
         if critic is not None and learns:
             real, made = critic(pixels), critic(shown.detach())
             hinge = 0.5 * (F.relu(1 - real).mean() + F.relu(1 + made).mean())
             self.metrics["critic"] = hinge.detach()
             yield "critic", hinge
-
-
-def _use(codes: Int64[Tensor, "n *code"] | None, count: int | None) -> dict[str, Tensor]:
-    """Return how a batch uses the codes: perplexity, and the share that occurs at all."""
-    if codes is None or count is None:
-        return {}
-    hits = torch.bincount(codes.flatten(), minlength=count).float()
-    shares = hits / hits.sum()
-    perplexity = (-(shares * shares.clamp_min(1e-12).log()).sum()).exp()
-    return {"perplexity": perplexity, "codes_used": (hits > 0).float().mean()}
