@@ -110,7 +110,7 @@ def test_broken_checkpoints(desk: Path, command: str, refused) -> None:
 def test_a_run_that_diverged_is_neither_played_nor_a_teacher(desk: Path, refused) -> None:
     spoilt = read_checkpoint(desk / "shared")
     name = next(name for name, weight in spoilt.weights.items() if weight.is_floating_point())
-    spoilt.weights[name].view(-1)[3] = float("nan")
+    spoilt.weights[name].view(-1)[0] = float("nan")
     write_checkpoint(desk / "nan", spoilt)
     said = f"nan holds weights that are no finite numbers ({name}, step {STEPS}): its training diverged"
     assert said in refused("rollout", "nan")

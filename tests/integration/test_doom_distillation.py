@@ -24,6 +24,7 @@ def commands() -> list[list[str]]:
     return [shlex.split(line) for line in block.splitlines() if line.startswith("hallucade ")]
 
 
+@pytest.mark.slow
 def test_the_commands_of_the_page_make_a_student_that_plays(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
