@@ -12,6 +12,8 @@ MAKEFLAGS += --no-print-directory
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+PROCESSES ?= 2
+PYTEST := $(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile # a file's tests stay together: they share what they made
 
 # Spinning OpenMP threads make small kernels several times slower on a busy machine.
 test test-all: export OMP_NUM_THREADS := 1
@@ -31,11 +33,11 @@ demo: $(READY)
 
 test: check browser
 	@echo "==> tests (without the slow ones)"
-	@$(BIN)/python -m pytest -m "not slow"
+	@$(PYTEST) -m "not slow"
 
 test-all: check browser extras
 	@echo "==> tests, the slow ones too"
-	@$(BIN)/python -m pytest
+	@$(PYTEST)
 
 check: $(READY)
 	@echo "==> lint"

@@ -54,7 +54,7 @@ COMMANDS = {
     "train": Command("train", "train", "Train a recipe on recorded play.", parses=True),
     "distill": Command("train", "distill", "Teach a fast model what a slow one knows.", parses=True),
     "evaluate": Command(
-        "worlds",
+        "judging",
         "evaluate",
         "Judge a run against the true game, or a tokenizer by held-out pictures.",
         parses=True,

@@ -36,6 +36,7 @@ from hallucade.recipes.validation import Validation, make_validation
 from hallucade.rollout import Prompt, World
 from hallucade.tokenizers.base import Tokenizer
 from hallucade.training.checkpoint import CheckpointFolder
+from hallucade.training.curriculum import StagedClips
 from hallucade.training.run_folder import CHECKPOINTS
 from hallucade.training.trainer import Callback, Trainer, TrainingResult
 
@@ -117,26 +118,36 @@ def train(
     if progress:
         for number, start in starts.items():
             say(f"stage {number} starts {start.describe()}")
-    held_out = prompted_episodes(store, config.prompt_frames, framings(config.stages, recorded)[-1])
-    world = make_world(config, tokenizer, model)
-    callbacks: list[Callback] = [
-        KeepPrompts(run_folder, [prompt_of(episode, config.prompt_frames) for episode in held_out]),
-        KeepTokenizer(run_folder, config.tokenizer),
-        StagedSamples(clips, sample_videos(config, store, tokenizer, model, run_folder)),
-        *validations(config, store, world, run_folder),
-    ]
     trainer = Trainer(
         config.trainer,
         method,
         clips,
         run_folder,
         run_config=config.to_json(),
-        callbacks=callbacks,
+        callbacks=callbacks_of(config, store, clips, tokenizer, model, run_folder),
         fingerprint="+".join([store.fingerprint, *(cache.fingerprint for cache in latents)]),
         progress=progress,
         entering=starts,
     )
     return trainer.train(resume)
+
+
+def callbacks_of(
+    config: RunConfig,
+    store: EpisodeStore | Mixture,
+    clips: StagedClips,
+    tokenizer: Tokenizer,
+    model: WorldModel[Any],
+    run_folder: Path,
+) -> list[Callback]:
+    """Return what a training of a world does beside its steps: keep what play needs, show dreams, validate them."""
+    held_out = prompted_episodes(store, config.prompt_frames, framings(config.stages, Source.of(store))[-1])
+    return [
+        KeepPrompts(run_folder, [prompt_of(episode, config.prompt_frames) for episode in held_out]),
+        KeepTokenizer(run_folder, config.tokenizer),
+        StagedSamples(clips, sample_videos(config, store, tokenizer, model, run_folder)),
+        *validations(config, store, make_world(config, tokenizer, model), run_folder),
+    ]
 
 
 def validations(config: RunConfig, store: EpisodeStore | Mixture, world: World, run_folder: Path) -> list[Validation]:
