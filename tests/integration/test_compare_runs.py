@@ -33,6 +33,7 @@ LOSSES = TokenLossesConfig(
     sobel=SobelLossConfig(weight=0.1, every=2),
 )
 SIZES = {24: "store", 16: "small"}
+FEW = ["--clips", "3", "--prompt-frames", "4", "--horizons", "1", "3", "--games", "2", "--long", "12", "--shown", "1"]
 
 
 @pytest.fixture(scope="module")
@@ -67,9 +68,10 @@ def of_codes(losses=LOSSES):
     )
 
 
-def of_pixels():
+def of_pixels(seed=0):
     model = UNetConfig(context=4, widths=(8, 16), blocks=(1, 1), condition_width=16)
-    return shortened(replace(pong_micro(), model=model), frames=5)
+    config = shortened(replace(pong_micro(), model=model), frames=5)
+    return replace(config, trainer=replace(config.trainer, seed=seed))
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +80,7 @@ def runs(stores, tmp_path_factory):
     with pytest.warns(UserWarning, match="sobel counts every 2 steps only"):
         train(of_codes(), stores[24], folder / "codes", progress=False)
     train(of_pixels(), stores[24], folder / "pixels", progress=False)
+    train(of_pixels(seed=1), stores[24], folder / "again", progress=False)
     train(of_pixels(), stores[16], folder / "small", progress=False)
     return folder
 
@@ -90,23 +93,8 @@ def test_what_was_trained_is_in_the_log_step_by_step(runs):
 
 
 def test_runs_of_codes_and_of_pixels_are_compared(runs, stores, tmp_path, capsys):
-    few = [
-        "--clips",
-        "3",
-        "--prompt-frames",
-        "4",
-        "--horizons",
-        "1",
-        "3",
-        "--games",
-        "2",
-        "--long",
-        "12",
-        "--shown",
-        "1",
-    ]
     store, out = str(stores[24].path), tmp_path / "out"
-    main(["compare", str(runs / "codes"), str(runs / "pixels"), "--store", store, "--out", str(out), *few])
+    main(["compare", str(runs / "codes"), str(runs / "pixels"), "--store", store, "--out", str(out), *FEW])
     table = capsys.readouterr().out
     assert "pixels less codes" in table
     found = json.loads((out / "compare.json").read_text())
@@ -117,8 +105,17 @@ def test_runs_of_codes_and_of_pixels_are_compared(runs, stores, tmp_path, capsys
     assert "unique_codes_ratio@10" in found["scores"]["codes"]
     assert found["runs"]["pixels"]["step"] == "2"
     with pytest.raises(SystemExit, match="2"):
-        main(["compare", str(runs / "codes"), str(runs / "small"), "--store", store, "--out", str(out), *few])
+        main(["compare", str(runs / "codes"), str(runs / "small"), "--store", store, "--out", str(out), *FEW])
     assert "codes dreams 24x24 pixels and small 16x16" in capsys.readouterr().err
+
+
+def test_runs_that_differ_in_their_seed_alone_are_one_column(runs, stores, tmp_path, capsys):
+    given = [str(runs / name) for name in ("codes", "pixels", "again")]
+    main(["compare", *given, "--store", str(stores[24].path), "--out", str(tmp_path), *FEW])
+    head = capsys.readouterr().out.splitlines()[0]
+    assert "token_small, 1 seed  pong_micro, 2 seeds  pong_micro less token_small" in head
+    found = json.loads((tmp_path / "compare.json").read_text())["over_seeds"]
+    assert found["pong_micro"]["runs"] == {"0": "pixels", "1": "again"}
 
 
 def test_a_world_of_codes_is_judged_as_such_by_evaluate(runs, stores, tmp_path):

@@ -10,6 +10,7 @@ from dot_game import write_store
 from tiny_ablation import tiny_ablation
 
 from hallucade.data.store import EpisodeStore
+from hallucade.evaluation.seed_statistics import mean_of
 from hallucade.recipes.ablation.columns import badness, chosen_metrics, direction
 from hallucade.recipes.ablation.cost import Cost, measure_cost, training_seconds
 from hallucade.recipes.ablation.grid import Refusal, make_grid
@@ -19,7 +20,6 @@ from hallucade.recipes.ablation.markdown import markdown, table
 from hallucade.recipes.ablation.results import ArmResult, Results
 from hallucade.recipes.ablation.runs import JudgeConfig, RunRecord
 from hallucade.recipes.ablation.statement import method, of_metric, remarks
-from hallucade.recipes.ablation.statistics import mean_of
 from hallucade.training.curriculum import Stage
 
 RECIPE = tiny_ablation()

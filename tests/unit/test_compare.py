@@ -12,7 +12,8 @@ from torch import nn
 from hallucade.cli.compare import run_names
 from hallucade.data.recorder import RecordingConfig, record
 from hallucade.evaluation.compare.check import CompareConfig, compare_worlds
-from hallucade.evaluation.compare.figures import Resampling
+from hallucade.evaluation.compare.figures import Figure, Resampling
+from hallucade.evaluation.compare.over_seeds import OverSeeds
 from hallucade.evaluation.compare.report import table_rows, write_comparison
 from hallucade.games.maze import MAZE_ACTIONS
 from hallucade.models.base import WorldModel
@@ -128,6 +129,39 @@ def test_it_is_written_down_whole(comparison, tmp_path):
     assert set(found["scores"]["kept"]["psnr@1"]) == {"value", "low", "high"}
     assert found["differences"]["brighter"]["psnr@4"]["high"] < 0
     assert found["runs"]["brighter"] == {"recipe": "b"}
+
+
+def of_seeds(comparison, scores):
+    kept = {run: {"psnr@1": Figure(value, np.array([value]))} for run, value in scores.items()}
+    return replace(comparison, scores={"real": {}} | kept)
+
+
+def test_runs_of_one_config_are_a_mean_over_their_seeds(comparison, tmp_path):
+    figures = of_seeds(comparison, {"a0": 20.0, "a1": 24.0, "a2": 28.0, "b0": 21.0, "b1": 25.1, "b2": 28.9})
+    arms = {"a": {0: "a0", 1: "a1", 2: "a2"}, "b": {0: "b0", 1: "b1", 2: "b2"}}
+    found = OverSeeds(figures, arms)
+    assert found.repeated
+    mean = found.mean("a", "psnr@1")
+    assert mean is not None
+    assert (mean.value, mean.half) == (24, pytest.approx(4.3027 * 4 / 3**0.5, rel=1e-4))  # Student's t, 2 degrees
+    assert found.rows() == [
+        ("metric", "a, 3 seeds", "b, 3 seeds", "b less a"),
+        ("psnr@1", "24 ± 9.9", "25 ± 9.8", "+1 ± 0.25 *"),  # what a seed does to both falls out
+    ]
+    page = write_comparison(tmp_path, figures, {}, found)
+    assert "b, 3 seeds" in page.read_text()
+    said = json.loads((tmp_path / "compare.json").read_text())["over_seeds"]["b"]
+    assert said["runs"] == {"0": "b0", "1": "b1", "2": "b2"}
+    assert said["scores"]["psnr@1"]["seeds"] == 3
+
+
+def test_what_a_seed_lacks_is_no_0_in_a_mean(comparison):
+    figures = of_seeds(comparison, {"a0": 20.0, "a1": 24.0, "b0": 21.0})
+    del figures.scores["a1"]["psnr@1"]
+    found = OverSeeds(figures, {"a": {0: "a0", 1: "a1"}, "b": {0: "b0"}})
+    assert found.rows()[1] == ("psnr@1", "20", "21", "–")
+    with pytest.raises(ValueError, match="arms hold a0, a0, b0; give each of a0, a1, b0 once"):
+        OverSeeds(figures, {"a": {0: "a0", 1: "a0"}, "b": {0: "b0"}})
 
 
 @pytest.mark.parametrize(

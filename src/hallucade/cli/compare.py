@@ -1,6 +1,8 @@
 """Command: compare."""
 
 from collections import Counter
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -9,10 +11,12 @@ from tyro.conf import Positional
 
 from hallucade.data.store import EpisodeStore
 from hallucade.evaluation.compare.check import CompareConfig, compare_worlds
+from hallucade.evaluation.compare.over_seeds import OverSeeds
 from hallucade.evaluation.compare.report import COMPARE_FILE, table_rows, write_comparison
 from hallucade.recipes.console import say, staged
 from hallucade.recipes.inverse_dynamics import load_inverse_dynamics
-from hallucade.recipes.load import load, run_facts
+from hallucade.recipes.load import find_checkpoint, load, read_config, run_facts
+from hallucade.recipes.run_config import RunConfig
 
 
 def compare(
@@ -25,6 +29,8 @@ def compare(
 ) -> None:
     """Dream with several runs from the same prompts, and say how they differ.
 
+    Runs of one config that differ in their seed are shown by their mean.
+
     Args:
         runs: two or more run folders of one game; others are held against the first.
         store: recorded play of that game, whose validation episodes are dreamed again.
@@ -33,14 +39,16 @@ def compare(
         check: what is dreamed.
     """
     names = run_names(runs)
+    arms = arms_of(dict(zip(names, runs, strict=True)))
     worlds = {name: load(run) for name, run in zip(names, runs, strict=True)}
     reader = None if inverse_dynamics is None else load_inverse_dynamics(inverse_dynamics)
     recorded = EpisodeStore(store)
     with staged("comparing") as stage:
         comparison = compare_worlds(worlds, recorded, check, reader, stage)
     about = {name: run_facts(run) for name, run in zip(names, runs, strict=True)}
-    page = write_comparison(out, comparison, about)
-    rows = table_rows(comparison)
+    over_seeds = OverSeeds(comparison, arms)
+    page = write_comparison(out, comparison, about, over_seeds)
+    rows = over_seeds.rows() if over_seeds.repeated else table_rows(comparison)
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
         say("  ".join(text.rjust(width) for text, width in zip(row, widths, strict=True)))
@@ -61,3 +69,22 @@ def run_names(runs: tuple[Path, ...]) -> tuple[str, ...]:
         str(run) if shared[path.name] > 1 or path.name == "real" else path.name
         for run, path in zip(runs, paths, strict=True)
     )
+
+
+def arms_of(runs: Mapping[str, Path]) -> dict[str, dict[int, str]]:
+    """Return names of runs by the seed of their training, those together that have the rest of their config in common.
+
+    Arms have the names of their recipes, or of their first runs where two share a recipe. A run that repeats another's
+    config and seed is an arm of its own.
+    """
+    arms = list[tuple[RunConfig, dict[int, str]]]()
+    for name, run in runs.items():
+        config = read_config(*find_checkpoint(run))
+        seed, rest = config.trainer.seed, replace(config, trainer=replace(config.trainer, seed=0))
+        arm = next((seeds for shared, seeds in arms if shared == rest and seed not in seeds), None)
+        if arm is None:
+            arms.append((rest, {seed: name}))
+        else:
+            arm[seed] = name
+    told_apart = len({config.recipe for config, _ in arms}) == len(arms)
+    return {config.recipe if told_apart else next(iter(seeds.values())): seeds for config, seeds in arms}

@@ -8,13 +8,23 @@ from pathlib import Path
 
 from hallucade.evaluation.compare.check import REAL, Comparison
 from hallucade.evaluation.compare.figures import Figure
+from hallucade.evaluation.compare.over_seeds import OverSeeds
 from hallucade.evaluation.page import figure, page, pairs, picture, video, write_whole
 
 COMPARE_FILE, PAGE_FILE = "compare.json", "compare.html"
+PER_RUN = "<p>In brackets 95 % intervals over clips; an asterisk where that of a difference does not hold 0.</p>"
+OVER_SEEDS = (
+    "<p>Runs that differ in the seed of their training alone are one column: their mean, and half its 95 % interval by "
+    "Student's t. Differences are between runs that share a seed, with an asterisk where the interval does not hold "
+    "0; nothing is corrected for the number of metrics.</p>"
+)
 
 
 def write_comparison(
-    folder: str | os.PathLike[str], comparison: Comparison, about: Mapping[str, Mapping[str, object]]
+    folder: str | os.PathLike[str],
+    comparison: Comparison,
+    about: Mapping[str, Mapping[str, object]],
+    over_seeds: OverSeeds | None = None,
 ) -> Path:
     """Write ``compare.json`` and ``compare.html`` (no content from elsewhere) into `folder`; return the page's path.
 
@@ -22,15 +32,20 @@ def write_comparison(
         folder: made if it is missing.
         comparison: what was found.
         about: what is known of each run, by name.
+        over_seeds: which runs differ in their seed alone.
     """
     path = Path(folder)
     path.mkdir(parents=True, exist_ok=True)
-    write_whole(path / COMPARE_FILE, json.dumps(as_json(comparison, about), indent=2, allow_nan=False) + "\n")
-    write_whole(path / PAGE_FILE, as_html(comparison, about))
+    write_whole(
+        path / COMPARE_FILE, json.dumps(as_json(comparison, about, over_seeds), indent=2, allow_nan=False) + "\n"
+    )
+    write_whole(path / PAGE_FILE, as_html(comparison, about, over_seeds))
     return path / PAGE_FILE
 
 
-def as_json(comparison: Comparison, about: Mapping[str, Mapping[str, object]]) -> dict[str, object]:
+def as_json(
+    comparison: Comparison, about: Mapping[str, Mapping[str, object]], over_seeds: OverSeeds | None = None
+) -> dict[str, object]:
     """Return everything as plain values: figures with the ends of their intervals, and differences from the first run.
 
     What is not defined is absent.
@@ -47,11 +62,14 @@ def as_json(comparison: Comparison, about: Mapping[str, Mapping[str, object]]) -
         "scores": scores,
         "reference": comparison.runs[0],
         "differences": differences,
+        "over_seeds": {} if over_seeds is None else over_seeds.as_json(),
         "protocol": dict(comparison.protocol),
     }
 
 
-def as_html(comparison: Comparison, about: Mapping[str, Mapping[str, object]]) -> str:
+def as_html(
+    comparison: Comparison, about: Mapping[str, Mapping[str, object]], over_seeds: OverSeeds | None = None
+) -> str:
     """Return the whole page."""
     runs = "".join(
         f"<details><summary>{escape(name)}</summary>{pairs(facts)}</details>" for name, facts in about.items()
@@ -61,7 +79,8 @@ def as_html(comparison: Comparison, about: Mapping[str, Mapping[str, object]]) -
         figure(f"{s.title}.", f"{s.section}. {s.caption}", picture(s.pixels, s.title)) for s in comparison.stills
     )
     sections = (
-        ("", _table(comparison)),
+        *_over_seeds(over_seeds),
+        ("Runs beside each other", _table(table_rows(comparison)) + PER_RUN),
         ("See for yourself", figure(shown.title, shown.caption, video(shown.frames, shown.fps)) + stills),
         ("How it was measured", pairs(comparison.protocol)),
         ("Runs", runs),
@@ -86,12 +105,14 @@ def table_rows(comparison: Comparison) -> list[tuple[str, ...]]:
     return rows
 
 
-def _table(comparison: Comparison) -> str:
-    head, *rows = table_rows(comparison)
-    top = _cells(head, "th")
-    body = "".join(f"<tr>{_cells(row, 'td')}</tr>" for row in rows)
-    note = "<p>In brackets 95 % intervals; an asterisk where that of a difference does not hold 0.</p>"
-    return f'<div class="wide"><table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>{note}'
+def _over_seeds(found: OverSeeds | None) -> Sequence[tuple[str, str]]:
+    return () if found is None or not found.repeated else (("Over seeds", _table(found.rows()) + OVER_SEEDS),)
+
+
+def _table(rows: Sequence[tuple[str, ...]]) -> str:
+    top = _cells(rows[0], "th")
+    body = "".join(f"<tr>{_cells(row, 'td')}</tr>" for row in rows[1:])
+    return f'<div class="wide"><table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
 def _cells(row: Sequence[str], tag: str) -> str:

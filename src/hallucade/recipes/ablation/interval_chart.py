@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from html import escape
 
-from hallucade.recipes.ablation.statistics import Mean
+from hallucade.evaluation.seed_statistics import Mean
 
 WIDTH, ROW, LEFT, RIGHT, TOP, BOTTOM = 460, 26, 150, 16, 8, 34
 TICKS = 5

@@ -4,12 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from hallucade.evaluation.seed_statistics import LEVEL, Difference, Mean, difference, holm, mean_of
 from hallucade.recipes.ablation.ablation import Ablation
 from hallucade.recipes.ablation.columns import badness
 from hallucade.recipes.ablation.cost import Cost
 from hallucade.recipes.ablation.grid import Arm, Refusal
 from hallucade.recipes.ablation.runs import RunRecord
-from hallucade.recipes.ablation.statistics import LEVEL, Difference, Mean, difference, holm, mean_of
 
 Verdict = Literal["better", "worse", "open", "not tested"]
 

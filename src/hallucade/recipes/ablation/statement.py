@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
+from hallucade.evaluation.seed_statistics import LEVEL, least_sign_flip
 from hallucade.recipes.ablation.columns import direction
 from hallucade.recipes.ablation.results import Finding, Results, split_verdicts
-from hallucade.recipes.ablation.statistics import LEVEL, least_sign_flip
 from hallucade.recipes.ablation.table import number
 
 

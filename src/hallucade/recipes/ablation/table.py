@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from hallucade.evaluation.seed_statistics import Mean
 from hallucade.recipes.ablation.columns import direction
 from hallucade.recipes.ablation.results import Results
-from hallucade.recipes.ablation.statistics import Mean
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from hallucade.recipes.ablation.statistics import difference, holm, least_sign_flip, mean_of
+from hallucade.evaluation.seed_statistics import difference, holm, least_sign_flip, mean_of
 
 
 def test_a_mean_has_students_interval(rng: np.random.Generator) -> None:
