@@ -206,7 +206,7 @@ def test_frames_come_at_the_rate_that_was_asked_for(server: str) -> None:
             while time.monotonic() - began < 1.0:
                 index = (await player.frame()).index
                 frames += 1
-            assert 20 <= frames <= 53  # a busy machine may be slower, a correct server never faster
+            assert 20 <= frames <= 60  # a busy machine may be slower; frames that waited on their way come at once
             await player.send(Set(fps=5.0))
             began, before = time.monotonic(), index
             while time.monotonic() - began < 1.0:

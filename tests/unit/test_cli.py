@@ -12,7 +12,7 @@ import torch
 from echo_world import echo_world
 
 from hallucade import __version__
-from hallucade.cli import COMMANDS, main, worlds
+from hallucade.cli import COMMANDS, judging, main, worlds
 from hallucade.evaluation.game_check.pong import PongCheckConfig
 from hallucade.evaluation.long_run.check import LongRunConfig
 from hallucade.recipes import demo as demo_module
@@ -107,8 +107,8 @@ def test_quick_lowers_the_defaults_and_leaves_what_is_asked_for(
         sys.exit(7)
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(worlds, "load", lambda run, sampling: echo_world())
-    monkeypatch.setattr(worlds, "evaluate_world", judge)
+    monkeypatch.setattr(judging, "load", lambda run, sampling: echo_world())
+    monkeypatch.setattr(judging, "evaluate_world", judge)
     assert exit_code("evaluate", "--quick", "--pong.rollouts", "256") == 7
     assert exit_code("evaluate", "--pong.seed", "5", "--long.frames", "70") == 7
     assert (asked[0].rollouts, asked[0].survival_rollouts) == (256, 16)
