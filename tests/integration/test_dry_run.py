@@ -10,11 +10,20 @@ from hallucade.cli import main
 from hallucade.data.recorder import RecordingConfig, record
 from hallucade.data.store import EpisodeStore
 from hallucade.methods.self_forcing import SelfForcingConfig
+from hallucade.models.token_transformer import TokenTransformerConfig
 from hallucade.models.unet import UNetConfig
+from hallucade.objectives.masked_tokens import MaskedTokensConfig
+from hallucade.objectives.token_losses.inverse_dynamics import InverseDynamicsLossConfig
+from hallucade.objectives.token_losses.semantic import SemanticLossConfig
+from hallucade.objectives.token_losses.sobel import SobelLossConfig
+from hallucade.objectives.token_losses.weighted import TokenLossesConfig
 from hallucade.recipes.dry_run import dry_run
 from hallucade.recipes.run_config import RunConfig, Source
 from hallucade.recipes.train import train
 from hallucade.samplers.few_step import FewStepSamplerConfig
+from hallucade.samplers.maskgit import MaskGITSamplerConfig
+from hallucade.tokenizers.convolutions import ConvolutionsConfig
+from hallucade.tokenizers.learned import LearnedTokenizerConfig
 from hallucade.training.curriculum import Stage
 
 RECIPE = Path(__file__).parent.parent / "tiny_recipe.py"
@@ -97,3 +106,25 @@ def test_ranks_share_a_batch(store: EpisodeStore, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("WORLD_SIZE", "4")
     with pytest.raises(ValueError, match="a batch of 6 windows cannot be shared by 4 ranks"):
         dry_run(short(), store)
+
+
+def test_losses_that_ask_for_vectors_of_codes_and_networks_of_their_own_are_counted(store: EpisodeStore) -> None:
+    losses = TokenLossesConfig(
+        semantic=SemanticLossConfig(weight=1.0),
+        inverse_dynamics=InverseDynamicsLossConfig(weight=0.1, width=8),
+        sobel=SobelLossConfig(weight=0.1),
+    )
+    config = replace(
+        short(),
+        tokenizer=LearnedTokenizerConfig(convolutions=ConvolutionsConfig(widths=(8, 8))),
+        model=TokenTransformerConfig(width=16, depth=2, heads=2, window=4, code_width=8),
+        objective=MaskedTokensConfig(losses=losses),
+        sampler=MaskGITSamplerConfig(steps=2),
+    )
+    said = dry_run(config, store)
+    assert said.shape == (6, 4, 6, 6)
+    networks = {n.name: n for n in said.budget.networks}
+    assert list(networks) == ["model", "inverse_dynamics", "tokenizer"]
+    assert networks["inverse_dynamics"].trained > 0
+    assert networks["tokenizer"].trained == 0
+    assert networks["tokenizer"].frozen == sum(p.numel() for p in config.tokenizer.build().parameters())

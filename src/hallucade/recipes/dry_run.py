@@ -23,6 +23,7 @@ from hallucade.recipes.train import method_of
 from hallucade.shapes import Latents
 from hallucade.tokenizers.absent import AbsentTokenizerConfig
 from hallucade.tokenizers.base import Tokenizer
+from hallucade.tokenizers.learned import LearnedTokenizer
 from hallucade.training.curriculum import Stage, first_steps
 from hallucade.training.memory_budget import MemoryBudget, StandIns, memory_budget
 
@@ -111,7 +112,7 @@ def dry_run(
         raise ValueError(f"{config.recipe} does not say what its play looks like before there is some; give --store")
     config, device = on_play(config, recorded), device or default_device()
     models, assumed = _models(config, networks or {})
-    tokenizer = _latents_only(config)
+    tokenizer = _tokenizer(config)
     config = counted(config, tokenizer, recorded)
     tried = [_tried(config, models, tokenizer, recorded, number, device) for number in range(len(config.stages))]
     most = max(range(len(tried)), key=lambda number: tried[number][1].peak)
@@ -147,6 +148,7 @@ def _tried(
     clip = stand_ins.like(clip)
     assert clip.latents is not None
     method = method_of(config, tokenizer, built)
+    method = stand_ins.network(lambda method=method: method)  # the tokenizer's weights and those of losses too
     budget = memory_budget(config.trainer, method, clip, first_steps(config.stages)[number], device)
     return tuple(clip.latents.shape), budget
 
@@ -186,11 +188,14 @@ def _ranks() -> int:
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
-def _latents_only(config: RunConfig) -> Tokenizer:
+def _tokenizer(config: RunConfig) -> Tokenizer:
+    """Return what is asked for shapes of latents; where losses may ask for vectors of codes, the tokenizer itself."""
     if isinstance(config.tokenizer, AbsentTokenizerConfig):
         shape = config.tokenizer.latent_shape
         return _Latents(lambda *_: shape)
     tokenizer = config.tokenizer.build()
+    if isinstance(tokenizer, LearnedTokenizer) and tokenizer.codes is not None:
+        return tokenizer
     return _Latents(tokenizer.latent_shape, tokenizer.stride, tokenizer.codes)
 
 

@@ -183,7 +183,16 @@ def _resting(learner: Learner) -> list[Tensor]:
 
 
 def _networks(learner: Learner, away: Container[str]) -> Iterable[NetworkMemory]:
-    for name, network in cast("Iterable[tuple[str, nn.Module]]", learner.method.named_children()):
+    """Yield what is trained, then what is not, each where it has weights."""
+    roles = learner.method.roles()
+    trained_by = {id(parameter) for network in roles.values() for parameter in network.parameters()}
+    children = cast("Iterable[tuple[str, nn.Module]]", learner.method.named_children())
+    others = {
+        name: network
+        for name, network in children
+        if name not in roles and any(id(parameter) not in trained_by for parameter in network.parameters())
+    }
+    for name, network in {**roles, **others}.items():
         parameters = list(network.parameters())
         if not parameters:
             continue
