@@ -207,6 +207,16 @@ def test_what_fades_freezes_or_blurs_dies_when_it_does():
         assert alive[1].all()
 
 
+def test_noise_as_sharp_as_play_that_moves_little_flickers_and_is_dead():
+    slow = np.repeat(noise(10), 10, 1)  # a new picture every ten frames
+    dream = slow.copy()
+    dream[0, 40:] = noise(60, 1)[0]
+    alive = series(dream).alive(series(slow))
+    assert alive[0, :40].all()
+    assert not alive[0, 60:].any()
+    assert alive[1].all()
+
+
 def test_a_dream_as_real_play_has_ratios_of_1_and_nothing_flashes():
     real = series(noise(120))
     metrics = series_metrics(series(noise(120, 1)), real)

@@ -19,7 +19,7 @@ from hallucade.shapes import Frames
 
 UNIQUE = "unique_codes"
 LIKE_REAL = 2.0  # times real play's, or a part of it, that contrast and sharpness may be in a dream that is alive
-STILL = 0.1  # of real play's mean change from frame to frame: a dream that changes less stands still
+STILL, RESTLESS = 0.1, 4.0  # of real play's mean change from frame to frame: what changes less stands, or more flickers
 WINDOW = 25  # frames over which it is asked
 Series = dict[str, Float64[np.ndarray, "g n"]]
 Told = Callable[[float], None]  # the share that is done
@@ -44,13 +44,13 @@ class DreamSeries:
         """Say of each frame whether its dream has been alive up to it.
 
         In every window of 25 frames the mean contrast and sharpness are within twice and half of those of all real
-        play, and the mean change is a tenth of it or more.
+        play, and the mean change is between a tenth of it and four times as much.
         """
         fine = np.ones(self.series["change"].shape, bool)
         for name, least, most in (
             ("contrast", 1 / LIKE_REAL, LIKE_REAL),
             ("energy", LIKE_REAL**-2, LIKE_REAL**2),
-            ("change", STILL, np.inf),
+            ("change", STILL, RESTLESS),
         ):
             ratio = _windowed(self.series[name]) / max(float(real.series[name].mean()), 1e-9)
             fine &= (ratio >= least) & (ratio <= most)
