@@ -16,6 +16,7 @@ from hallucade.config import Config
 from hallucade.games.counter_random import random_bits, uniform
 from hallucade.games.maze_camera import Camera
 from hallucade.games.maze_map import NEIGHBOURS, OPEN, PILLAR_RADIUS, MazeMap, stack_maps
+from hallucade.games.single_game import SingleGame
 
 MAX_TURN = 15.0  # degrees a frame
 MAX_PITCH = 45.0  # degrees
@@ -216,73 +217,33 @@ def _checked_whole(name: str, values: np.ndarray) -> np.ndarray:
     return values
 
 
-class Maze(gymnasium.Env[np.ndarray, dict[str, Any]]):
+class Maze(SingleGame[VectorMaze, dict[str, Any]]):
     """One walk through a maze, as `hallucade/Maze-v0`; it goes on until it is truncated.
 
     Actions: "buttons" (forward, back, left, right: 0 or 1 each) and "camera" (yaw to the right and pitch upward, in
     degrees a frame). Keyword arguments are the fields of `MazeConfig`.
     """
 
-    metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 30}  # noqa: RUF012 - as the base class
     actions: ActionSpace = MAZE_ACTIONS
     state_names: tuple[str, ...] = STATE_NAMES
     fps: float = 30.0
 
     def __init__(self, render_mode: str | None = None, **rules: Any) -> None:
-        if render_mode not in (None, "rgb_array"):
-            raise ValueError(f"render_mode is {render_mode!r}; the maze knows 'rgb_array' and None")
-        self.render_mode = render_mode
-        self._games = VectorMaze(MazeConfig(**rules))
+        config = MazeConfig(**rules)
+        super().__init__(VectorMaze(config), config.frame_size, render_mode)
         buttons, axes = len(MAZE_ACTIONS.buttons), len(MAZE_ACTIONS.axes)
-        self.observation_space = gymnasium.spaces.Box(0, 255, (*self._games.config.frame_size, 3), np.uint8)
         self.action_space = gymnasium.spaces.Dict(
             buttons=gymnasium.spaces.MultiBinary(buttons),
             camera=gymnasium.spaces.Box(-MAX_TURN, MAX_TURN, (axes,), np.float32),
         )
-        self._games.reset(np.zeros(1, np.int64))
 
     @property
     def config(self) -> MazeConfig:
         """The rules of this game."""
         return self._games.config
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[UInt8[np.ndarray, "h w 3"], dict[str, Any]]:
-        """Start a game: with `seed` the game of that seed in `VectorMaze`, else the next of a random sequence."""
-        super().reset(seed=seed, options=options)
-        game = int(self.np_random.integers(2**53)) if seed is None else seed
-        self._games.reset(np.array([game]))
-        return self.frame(), {}
-
     def step(
         self, action: dict[str, Any]
     ) -> tuple[UInt8[np.ndarray, "h w 3"], SupportsFloat, bool, bool, dict[str, Any]]:
         """Hold `action` for one frame."""
-        frame, reward = self.act(np.concatenate([action["buttons"], action["camera"]], dtype=np.float32))
-        return frame, reward, False, False, {}
-
-    def act(self, row: Float32[np.ndarray, "c"]) -> tuple[UInt8[np.ndarray, "h w 3"], float]:
-        """Advance one frame under a raw action row; return the next frame and the reward."""
-        reward = self._games.act(row[None])[0]
-        return self.frame(), float(reward)
-
-    def frame(self) -> UInt8[np.ndarray, "h w 3"]:
-        """Draw the current state."""
-        return self._games.frames()[0]
-
-    def render(self) -> UInt8[np.ndarray, "h w 3"] | None:
-        """Return the current picture in mode "rgb_array"."""
-        return self.frame() if self.render_mode == "rgb_array" else None
-
-    def get_state(self) -> Float64[np.ndarray, "s"]:
-        """Return the complete state: ``set_state`` on it continues the same game exactly."""
-        return self._games.get_state()[0]
-
-    def set_state(self, state: Shaped[np.ndarray, "s"]) -> None:
-        """Continue from `state`.
-
-        Raises:
-            ValueError: see `VectorMaze.set_state`.
-        """
-        self._games.set_state(state[None])
+        return self.held(np.concatenate([action["buttons"], action["camera"]], dtype=np.float32))

@@ -16,6 +16,7 @@ from hallucade.actions import ActionSpace, Choice
 from hallucade.config import Config
 from hallucade.games.counter_random import random_bits, uniform
 from hallucade.games.pong_court import BALL_HALF, COURT, OPPONENT_X, PADDLE_HEIGHT, PLAYER_X, Canvas
+from hallucade.games.single_game import SingleGame
 
 OPPONENT_CONTACT_X = OPPONENT_X[1] + BALL_HALF  # the ball's centre when it touches a paddle's face
 PLAYER_CONTACT_X = PLAYER_X[0] - BALL_HALF
@@ -212,72 +213,31 @@ class VectorPong:
         self._state[SERVES, games] += 1
 
 
-class Pong(gymnasium.Env[np.ndarray, np.int64]):
+class Pong(SingleGame[VectorPong, np.int64]):
     """One game of Pong, as `hallucade/Pong-v0`: actions 0 stay, 1 up, 2 down; it goes on until it is truncated.
 
     Keyword arguments are the fields of `PongConfig`.
     """
 
-    metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 30}  # noqa: RUF012 - as the base class
     actions: ActionSpace = PONG_ACTIONS
     state_names: tuple[str, ...] = STATE_NAMES
     fps: float = 30.0
 
     def __init__(self, render_mode: str | None = None, **rules: Any) -> None:
-        if render_mode not in (None, "rgb_array"):
-            raise ValueError(f"render_mode is {render_mode!r}; Pong knows 'rgb_array' and None")
-        self.render_mode = render_mode
-        self._games = VectorPong(PongConfig(**rules))
-        size = self._games.config.frame_size
-        self.observation_space = gymnasium.spaces.Box(0, 255, (size, size, 3), np.uint8)
+        config = PongConfig(**rules)
+        super().__init__(VectorPong(config), (config.frame_size, config.frame_size), render_mode)
         self.action_space = gymnasium.spaces.Discrete(len(PONG_ACTIONS.choices[0].options))
-        self._games.reset(np.zeros(1, np.int64))
 
     @property
     def config(self) -> PongConfig:
         """The rules of this game."""
         return self._games.config
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[UInt8[np.ndarray, "h w 3"], dict[str, Any]]:
-        """Start a game: with `seed` the game of that seed in `VectorPong`, else the next of a random sequence."""
-        super().reset(seed=seed, options=options)
-        game = int(self.np_random.integers(2**53)) if seed is None else seed
-        self._games.reset(np.array([game]))
-        return self.frame(), {}
-
     def step(
         self, action: np.int64 | int
     ) -> tuple[UInt8[np.ndarray, "h w 3"], SupportsFloat, bool, bool, dict[str, Any]]:
         """Hold `action` for one frame."""
-        frame, reward = self.act(np.array([action], np.float32))
-        return frame, reward, False, False, {}
-
-    def act(self, row: Float32[np.ndarray, "c"]) -> tuple[UInt8[np.ndarray, "h w 3"], float]:
-        """Advance one frame under a raw action row; return the next frame and the reward."""
-        reward = self._games.act(row[None])[0]
-        return self.frame(), float(reward)
-
-    def frame(self) -> UInt8[np.ndarray, "h w 3"]:
-        """Draw the current state."""
-        return self._games.frames()[0]
-
-    def render(self) -> UInt8[np.ndarray, "h w 3"] | None:
-        """Return the current picture in mode "rgb_array"."""
-        return self.frame() if self.render_mode == "rgb_array" else None
-
-    def get_state(self) -> Float64[np.ndarray, "s"]:
-        """Return the complete state: ``set_state`` on it continues the same game exactly."""
-        return self._games.get_state()[0]
-
-    def set_state(self, state: Shaped[np.ndarray, "s"]) -> None:
-        """Continue from `state`.
-
-        Raises:
-            ValueError: see `VectorPong.set_state`.
-        """
-        self._games.set_state(state[None])
+        return self.held(np.array([action], np.float32))
 
 
 def _move(paddle_y: np.ndarray, by: np.ndarray) -> np.ndarray:
