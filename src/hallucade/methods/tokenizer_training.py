@@ -31,7 +31,7 @@ class ReconstructionConfig(Config):
         ValueError: a weight below 0, or sizes that make no critic.
     """
 
-    pixels: Literal["l1", "mse"] = "l1"  # mean distance of colours from -1 to 1
+    pixels: Literal["l1", "mse"] = "mse"  # distance of colours from -1 to 1; l1 leaves out what is small and moves
     lpips: float = 0.0  # weight of LPIPS once its ramp is over
     lpips_from: int = 0  # step at which its ramp begins
     lpips_ramp: int = 1000  # steps of the ramp
