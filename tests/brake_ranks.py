@@ -1,11 +1,7 @@
 """One brake on two ranks, as processes of their own, each of which sees losses of its own."""
 
-import json
-import os
-from pathlib import Path
-
 import torch
-from torch import distributed
+from two_ranks import find_as_rank
 
 from hallucade.objectives.adaptive_brake import AdaptiveBrakeConfig
 
@@ -26,9 +22,4 @@ def braked(ratios: list[float]) -> list[int]:
 
 def brake_as_rank(rank: int, port: int, folder: str) -> None:
     """Write what a rank of two lets through; alone, one would brake and the other not."""
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    torch.set_num_threads(1)
-    distributed.init_process_group("gloo", rank=rank, world_size=2)
-    ratios = OF_RANKS[rank]
-    (Path(folder) / f"{rank}.json").write_text(json.dumps(braked(ratios)))
-    distributed.destroy_process_group()
+    find_as_rank(rank, port, folder, lambda: braked(OF_RANKS[rank]))

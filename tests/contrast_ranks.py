@@ -1,11 +1,7 @@
 """One loss on two ranks, as processes of their own: what each gathers, and the gradients that come back."""
 
-import json
-import os
-from pathlib import Path
-
 import torch
-from torch import distributed
+from two_ranks import find_as_rank
 
 from hallucade.data.clips import Clip
 from hallucade.objectives.infonce import compared, same_episode
@@ -33,8 +29,4 @@ def graded(rank: int = 0, world: int = 1) -> tuple[float, list[list[float]], flo
 
 def grade_as_rank(rank: int, port: int, folder: str) -> None:
     """Write what a rank of two finds."""
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    torch.set_num_threads(1)
-    distributed.init_process_group("gloo", rank=rank, world_size=2)
-    (Path(folder) / f"{rank}.json").write_text(json.dumps(graded(rank, 2)))
-    distributed.destroy_process_group()
+    find_as_rank(rank, port, folder, lambda: graded(rank, 2))

@@ -1,24 +1,16 @@
 """Contrast over two ranks is that of one rank which holds all clips."""
 
-import json
-import socket
 from pathlib import Path
 
 import numpy as np
 import pytest
 from contrast_ranks import graded
-from fork_server import ForkServer
+from two_ranks import found_by_two
 
 
 def test_two_ranks_have_the_loss_and_the_gradients_of_one(tmp_path: Path) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    with ForkServer("contrast_ranks") as server:
-        ranks = [server.start("grade_as_rank", rank, port, str(tmp_path)) for rank in range(2)]
-        assert [server.wait(rank) for rank in ranks] == [0, 0]
-    (loss, gradient, retrieved), (other, gradient_there, retrieved_there) = (
-        json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2)
+    (loss, gradient, retrieved), (other, gradient_there, retrieved_there) = found_by_two(
+        "contrast_ranks", "grade_as_rank", tmp_path
     )
     whole, all_gradients, all_retrieved = graded()
     assert loss != pytest.approx(other, rel=1e-3)

@@ -1,12 +1,9 @@
 """When frames are held back, when they are let go, and that a resumed training knows."""
 
-import json
-import socket
-
 import pytest
 import torch
 from brake_ranks import OF_RANKS, braked
-from fork_server import ForkServer
+from two_ranks import found_by_two
 
 from hallucade.objectives.adaptive_brake import AdaptiveBrakeConfig
 
@@ -89,12 +86,6 @@ def test_bad_numbers_are_refused(numbers, told):
 
 
 def test_ranks_that_see_different_losses_brake_alike(tmp_path):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    with ForkServer("brake_ranks") as server:
-        ranks = [server.start("brake_as_rank", rank, port, str(tmp_path)) for rank in range(2)]
-        assert [server.wait(rank) for rank in ranks] == [0, 0]
-    let = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2)]
+    let = found_by_two("brake_ranks", "brake_as_rank", tmp_path)
     assert let[0] == let[1] == [3, 3, 3, 4]  # as the mean of both says; one that is not finite stops neither
     assert [braked(ratios) for ratios in OF_RANKS] == [[4, 4, 4, 4], [3, 2, 3, 4]]  # alone they part

@@ -147,8 +147,7 @@ def _tried(
     clip = replace(_clip(config, number, tokenizer, shape), pace=shown[number].stride / shown[-1].stride)
     clip = stand_ins.like(clip)
     assert clip.latents is not None
-    method = method_of(config, tokenizer, built)
-    method = stand_ins.network(lambda method=method: method)  # the tokenizer's weights and those of losses too
+    method = stand_ins.replaced(method_of(config, tokenizer, built))  # the tokenizer's weights and those of losses too
     budget = memory_budget(config.trainer, method, clip, first_steps(config.stages)[number], device)
     return tuple(clip.latents.shape), budget
 

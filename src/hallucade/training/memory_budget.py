@@ -72,7 +72,10 @@ class StandIns:
     def network(self, build: Callable[[], Built]) -> Built:
         """Build a network whose weights have no memory."""
         with torch.device("meta"):
-            network = build()
+            return self.replaced(build())
+
+    def replaced(self, network: Built) -> Built:
+        """Give a network that was built weights without memory."""
         made: dict[Tensor, Tensor] = {}
         for module in network.modules():
             for name, value in [*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)]:

@@ -36,7 +36,7 @@ class OverSeeds:
         return mean_of(values) if values else None
 
     def difference(self, arm: str, metric: str) -> Difference | None:
-        """Return an arm's figure less the first arm's, over seeds that both have; None where nothing can be tested."""
+        """Return an arm's figure less the first arm's, by seeds that both have; None where nothing can be tested."""
         return difference(self._values(arm, metric), self._values(next(iter(self.arms)), metric))
 
     def rows(self) -> list[tuple[str, ...]]:

@@ -15,8 +15,8 @@ COMPARE_FILE, PAGE_FILE = "compare.json", "compare.html"
 PER_RUN = "<p>In brackets 95 % intervals over clips; an asterisk where that of a difference does not hold 0.</p>"
 OVER_SEEDS = (
     "<p>Runs that differ in the seed of their training alone are one column: their mean, and half its 95 % interval by "
-    "Student's t. Differences are between runs that share a seed, with an asterisk where the interval does not hold "
-    "0; nothing is corrected for the number of metrics.</p>"
+    "Student's t. Differences are between runs that share a seed (by Welch's test where fewer than two do), with an "
+    "asterisk where the interval does not hold 0; nothing is corrected for the number of metrics.</p>"
 )
 
 
