@@ -16,18 +16,22 @@ from hallucade.recipes.pong import pong
 from hallucade.recipes.sampling import resampled
 from hallucade.rollout import Prompt, World, dream
 from hallucade.samplers.base import SamplerConfig, seeded
+from hallucade.samplers.categorical import CodeChoice
 from hallucade.samplers.choice import SamplingChoice
 from hallucade.samplers.clipwise import ClipwiseSamplerConfig
 from hallucade.samplers.ddim import DDIMSamplerConfig
 from hallucade.samplers.flow import FlowSamplerConfig
 from hallucade.samplers.guided import GuidedSamplerConfig
 from hallucade.samplers.joint import JointSamplerConfig
+from hallucade.samplers.maskgit import MaskGITSamplerConfig
+from hallucade.samplers.raster import RasterSamplerConfig
 from hallucade.tokenizers.pixel import PixelTokenizer
 
 ACTIONS = ActionSpace(choices=(Choice(name="move", options=("stay", "up", "down")),))
 H, W, WINDOW = 4, 6, 3
 FLOW, DDIM = FlowSamplerConfig(steps=3, shift=2.0), DDIMSamplerConfig(steps=5, eta=0.5)
 GUIDED = GuidedSamplerConfig(sampler=DDIM, history_level=0.02)
+MASKGIT = MaskGITSamplerConfig(choice=CodeChoice(top_k=9))
 PYRAMID = ClipwiseSamplerConfig(joint=JointSamplerConfig(steps=5, lag=1, eta=0.5), clip=16)
 
 
@@ -48,6 +52,13 @@ PYRAMID = ClipwiseSamplerConfig(joint=JointSamplerConfig(steps=5, lag=1, eta=0.5
         (PYRAMID, {"eta": 0.0}, replace(PYRAMID, joint=JointSamplerConfig(steps=5, lag=1))),
         (PYRAMID, {"schedule": "full_sequence"}, replace(PYRAMID, joint=JointSamplerConfig(steps=5, eta=0.5))),
         (PYRAMID, {"schedule": "autoregressive", "sampler": "flow"}, FlowSamplerConfig(steps=5)),
+        (MASKGIT, {"temperature": 0.0}, replace(MASKGIT, choice=CodeChoice(temperature=0.0, top_k=9))),
+        (
+            MASKGIT,
+            {"sampling_steps": 4, "top_p": 0.5},
+            replace(MASKGIT, steps=4, choice=CodeChoice(top_k=9, top_p=0.5)),
+        ),
+        (RasterSamplerConfig(), {"top_k": 5}, RasterSamplerConfig(choice=CodeChoice(top_k=5))),
     ],
 )
 def test_a_choice_changes_what_it_names_and_keeps_the_rest(own: SamplerConfig, choice: dict, expected: SamplerConfig):
@@ -65,6 +76,13 @@ def test_a_choice_changes_what_it_names_and_keeps_the_rest(own: SamplerConfig, c
         (DDIM, {"schedule": "pyramid", "clip": 0}, "clip is 0"),
         (DDIM, {"sampling_steps": 0}, "sampling steps is 0"),
         (DDIM, {"limit": -1.0}, "limit is -1.0"),
+        (
+            FLOW,
+            {"temperature": 0.5, "top_k": 3},
+            "FlowSamplerConfig chooses no codes, and has no temperature and no top_k",
+        ),
+        (MASKGIT, {"temperature": -1.0}, "temperature is -1.0; use 0"),
+        (RasterSamplerConfig(), {"sampling_steps": 4}, "^RasterSamplerConfig has no steps; leave it out"),
     ],
 )
 def test_what_cannot_be_is_refused_with_the_remedy(own: SamplerConfig, choice: dict, remedy: str):

@@ -9,6 +9,7 @@ from typing import Annotated
 import tyro
 from tyro.conf import Positional
 
+from hallucade.cli.parse import Sampling
 from hallucade.data.store import EpisodeStore
 from hallucade.evaluation.compare.check import CompareConfig, compare_worlds
 from hallucade.evaluation.compare.over_seeds import OverSeeds
@@ -17,6 +18,7 @@ from hallucade.recipes.console import say, staged
 from hallucade.recipes.inverse_dynamics import load_inverse_dynamics
 from hallucade.recipes.load import find_checkpoint, load, read_config, run_facts
 from hallucade.recipes.run_config import RunConfig
+from hallucade.samplers.choice import SamplingChoice
 
 
 def compare(
@@ -25,6 +27,7 @@ def compare(
     store: Path,
     out: Path = Path("runs/comparison"),
     inverse_dynamics: Path | None = None,
+    sampling: Sampling = SamplingChoice(),  # noqa: B008 - frozen
     check: Annotated[CompareConfig, tyro.conf.arg(name="")] = CompareConfig(),  # noqa: B008 - frozen
 ) -> None:
     """Dream with several runs from the same prompts, and say how they differ.
@@ -36,16 +39,17 @@ def compare(
         store: recorded play of that game, whose validation episodes are dreamed again.
         out: where compare.json and compare.html go.
         inverse_dynamics: a run of `hallucade train inverse_dynamics`, for F1 of the actions that dreams show.
+        sampling: how to sample with all of them, instead of as their recipes say.
         check: what is dreamed.
     """
     names = run_names(runs)
     arms = arms_of(dict(zip(names, runs, strict=True)))
-    worlds = {name: load(run) for name, run in zip(names, runs, strict=True)}
+    worlds = {name: load(run, sampling=sampling) for name, run in zip(names, runs, strict=True)}
     reader = None if inverse_dynamics is None else load_inverse_dynamics(inverse_dynamics)
     recorded = EpisodeStore(store)
     with staged("comparing") as stage:
         comparison = compare_worlds(worlds, recorded, check, reader, stage)
-    about = {name: run_facts(run) for name, run in zip(names, runs, strict=True)}
+    about = {name: run_facts(run, sampling) for name, run in zip(names, runs, strict=True)}
     over_seeds = OverSeeds(comparison, arms)
     page = write_comparison(out, comparison, about, over_seeds)
     rows = over_seeds.rows() if over_seeds.repeated else table_rows(comparison)

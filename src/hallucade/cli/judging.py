@@ -8,7 +8,7 @@ from typing import Annotated
 import tyro
 from tyro.conf import Positional
 
-from hallucade.cli.parse import parse
+from hallucade.cli.parse import Sampling, parse
 from hallucade.data.store import EpisodeStore
 from hallucade.evaluation.controllability import ControllabilityConfig, evaluate_reader
 from hallucade.evaluation.evaluate import evaluate as evaluate_world
@@ -29,7 +29,6 @@ from hallucade.samplers.choice import SamplingChoice
 from hallucade.tokenizers.pretrained import PretrainedTokenizerConfig, find_tokenizer
 
 RUNS = Path("runs")
-Sampling = Annotated[SamplingChoice, tyro.conf.arg(name="")]
 
 
 def evaluate(arguments: Sequence[str]) -> None:

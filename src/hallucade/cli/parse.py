@@ -2,13 +2,16 @@
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
+from hallucade.samplers.choice import SamplingChoice
+
 MARKERS = (tyro.conf.AvoidSubcommands, tyro.conf.PositionalMetavarFromFieldName, tyro.conf.FlagCreatePairsOff)
 LARGEST = 2**42  # of whole numbers: games and rows draw from seeds a million times as large, which have 64 bits
+Sampling = Annotated[SamplingChoice, tyro.conf.arg(name="")]  # without a prefix: --temperature 0.5
 NUMBERS = ConstructorRegistry()  # while it is entered, every option that is a number is read by the rule below
 
 

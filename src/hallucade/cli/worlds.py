@@ -3,12 +3,11 @@
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Annotated
 
 import numpy as np
-import tyro
 from tyro.conf import Positional
 
+from hallucade.cli.parse import Sampling
 from hallucade.data.exporters.lerobot import export_lerobot
 from hallucade.data.journal import JOURNAL
 from hallucade.data.manifest import MANIFEST
@@ -28,7 +27,6 @@ from hallucade.samplers.choice import SamplingChoice
 RUNS = Path("runs")
 SHOWN_WIDTH = 240  # pixels of a video
 NO_STATE = np.zeros((1, 1))  # what a bot is told that does not see the screen
-Sampling = Annotated[SamplingChoice, tyro.conf.arg(name="")]
 
 
 def rollout(
@@ -78,15 +76,22 @@ def _played(session: Session, player: Bot, frames: int, progress: Callable[[int,
         progress(min(done + m, frames), frames)
 
 
-def play(run: Positional[Path | None] = None, /, host: str = "127.0.0.1", port: int = 8000) -> None:
+def play(
+    run: Positional[Path | None] = None,
+    /,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    sampling: Sampling = SamplingChoice(),  # noqa: B008 - frozen
+) -> None:
     """Play a dream in the browser, beside the true game.
 
     Args:
         run: a run folder; by default the bundled Pong.
         host: address to listen on.
         port: port to listen on; 0 for any free one.
+        sampling: how to sample, instead of as the recipe says.
     """
-    serve(partial(load, run), host=host, port=port, ready=announce)
+    serve(partial(load, run, sampling=sampling), host=host, port=port, ready=announce)
 
 
 def export(source: Positional[Path], out: Positional[Path], /) -> None:

@@ -16,6 +16,7 @@ from hallucade.recipes import dino_wm, doom_distillation, games2d, games3d, matr
 from hallucade.recipes.any_game import transformer_medium, transformer_small, unet_small
 from hallucade.recipes.distilled_pong import pong_consistency, pong_distilled, pong_streaming, pong_teacher
 from hallucade.recipes.doom_stages import doom_stages
+from hallucade.recipes.maze import maze, maze_distilled, maze_streaming
 from hallucade.recipes.planning_worlds import point_maze_planning, pusht_planning
 from hallucade.recipes.pong import pong, pong_micro, pong_toy_wm, pong_transformer
 from hallucade.recipes.pong_ablation import pong_ablation
@@ -47,6 +48,9 @@ RECIPES: dict[str, Recipe] = {
     "pong_distilled": pong_distilled,
     "pong_streaming": pong_streaming,
     "pong_ablation": pong_ablation,
+    "maze": maze,
+    "maze_distilled": maze_distilled,
+    "maze_streaming": maze_streaming,
     "unet_small": unet_small,
     "transformer_small": transformer_small,
     "transformer_medium": transformer_medium,

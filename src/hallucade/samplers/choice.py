@@ -1,4 +1,4 @@
-"""What to sample differently from how a run says: any sampler of levels, its settings, and guidance around it."""
+"""What to sample differently from how a run says: any sampler, its settings, and guidance around it."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -11,9 +11,12 @@ from hallucade.samplers.ddim import DDIMSamplerConfig
 from hallucade.samplers.flow import FlowSamplerConfig
 from hallucade.samplers.guided import GuidedSamplerConfig
 from hallucade.samplers.joint import JointSamplerConfig
+from hallucade.samplers.maskgit import MaskGITSamplerConfig
+from hallucade.samplers.raster import RasterSamplerConfig
 
 Schedule = Literal["autoregressive", "full_sequence", "pyramid"]
 SAMPLERS: dict[str, type[SamplerConfig]] = {"flow": FlowSamplerConfig, "ddim": DDIMSamplerConfig}
+CODES = MaskGITSamplerConfig | RasterSamplerConfig  # what chooses codes
 HAS = {"order": "--sampler flow has it", "eta": "--sampler ddim has it"}
 
 
@@ -22,7 +25,7 @@ class SamplingChoice(Config):
     """How to sample instead of as the run says; what is left out stays as it is."""
 
     sampler: Literal["flow", "ddim"] | None = None  # steps along the path's slope, or DDIM; see docs/diffusion.md
-    sampling_steps: int | None = None  # denoising steps a frame
+    sampling_steps: int | None = None  # denoising steps a frame; of codes, steps that fill a frame
     order: Literal[1, 2] | None = None  # of flow: 1 Euler, 2 Heun
     eta: float | None = None  # of ddim, share of fresh noise: 0 none, 1 as much as DDPM
     shift: float | None = None  # above 1 spends more steps near noise
@@ -33,6 +36,9 @@ class SamplingChoice(Config):
     weaker_history_level: float | None = None  # noise in the past that history guidance moves away from
     schedule: Schedule | None = None  # frame after frame; or clips drawn at once, at one level or the later the noisier
     clip: int | None = None  # latents of a clip that is drawn at once, 16 by default
+    temperature: float | None = None  # of codes: 0 takes the likeliest, 1 draws as the network says
+    top_k: int | None = None  # of codes: only the likeliest so many
+    top_p: float | None = None  # of codes: only the likeliest whose probabilities first add up to this
 
     def of(self, own: SamplerConfig) -> SamplerConfig:
         """Return a run's `own` sampler with what is chosen here.
@@ -92,14 +98,27 @@ class SamplingChoice(Config):
 
     def _stepping(self, own: SamplerConfig) -> SamplerConfig:
         """Return the sampler of single blocks with the chosen settings."""
-        kept = own if self.sampler is None else _with_class(SAMPLERS[self.sampler], own)
+        kept = self._choosing(own if self.sampler is None else _with_class(SAMPLERS[self.sampler], own))
         chosen = _given({"steps": self.sampling_steps, "order": self.order, "eta": self.eta, "shift": self.shift})
         has = {field.name for field in dataclasses.fields(kept)}
         for name in chosen:
             if name not in has:
-                remedy = HAS.get(name, "add --sampler flow or --sampler ddim")
-                raise ValueError(f"{type(kept).__name__} has no {name}; {remedy}, or leave it out")
+                remedy = (
+                    "" if isinstance(kept, CODES) else HAS.get(name, "add --sampler flow or --sampler ddim") + ", or "
+                )
+                raise ValueError(f"{type(kept).__name__} has no {name}; {remedy}leave it out")
         return dataclasses.replace(kept, **chosen)
+
+    def _choosing(self, own: SamplerConfig) -> SamplerConfig:
+        """Return the sampler with what is chosen of how it chooses codes."""
+        chosen = _given({name: getattr(self, name) for name in ("temperature", "top_k", "top_p")})
+        if not chosen:
+            return own
+        if not isinstance(own, CODES):
+            raise ValueError(
+                f"{type(own).__name__} chooses no codes, and has no {' and no '.join(chosen)}; leave it out"
+            )
+        return dataclasses.replace(own, choice=dataclasses.replace(own.choice, **chosen))
 
 
 _ONE_BY_ONE = "choose --schedule autoregressive"

@@ -1,4 +1,4 @@
-"""Pong's recipes of distillation fit each other; their networks are shrunk here, not their choices."""
+"""Recipes of distillation on U-Nets fit each other; their networks are shrunk here, not their choices."""
 
 from dataclasses import replace
 
@@ -7,12 +7,15 @@ import pytest
 import torch
 
 from hallucade.data.clips import Clip
-from hallucade.games.pong import PONG_ACTIONS
+from hallucade.data.recorder import RecordingConfig
+from hallucade.games.registry import make_game
 from hallucade.models.unet import UNetConfig
 from hallucade.recipes.distilled_pong import pong_consistency, pong_distilled, pong_streaming, pong_teacher
+from hallucade.recipes.maze import maze, maze_distilled, maze_streaming
 from hallucade.recipes.run_config import RunConfig
 
-TAUGHT = [pong_consistency, pong_distilled, pong_streaming]
+TAUGHT = {pong_teacher: [pong_consistency, pong_distilled, pong_streaming], maze: [maze_distilled, maze_streaming]}
+STUDENTS = [student for students in TAUGHT.values() for student in students]
 
 
 def shrunk(config: RunConfig) -> UNetConfig:
@@ -20,21 +23,23 @@ def shrunk(config: RunConfig) -> UNetConfig:
     return replace(config.model, widths=(8,), blocks=(1,), condition_width=16)
 
 
-@pytest.mark.parametrize("recipe", TAUGHT)
+@pytest.mark.parametrize("recipe", STUDENTS)
 def test_every_role_learns_from_a_stage_of_its_recipe(recipe) -> None:
     config = recipe()
+    assert isinstance(config.recording, RecordingConfig)
+    actions = make_game(config.recording.game).actions
     tokenizer = config.tokenizer.build()
     model = shrunk(config)
     assert config.method is not None
-    networks = {n: model.build(PONG_ACTIONS, (3, 24, 24)) for n in ("model", *config.method.networks)}
+    networks = {n: model.build(actions, (3, 24, 24)) for n in ("model", *config.method.networks)}
     for network in networks.values():  # fresh ones all answer 0, and agree
         torch.nn.init.normal_(network.backbone.head.weight, std=0.1)
     method = config.method.build(tokenizer, networks, config.sampler.build(), 0)
     method.check_clips([(stage.steps, stage.frames) for stage in config.stages])
     frames = config.stages[0].frames
-    rows = np.zeros((2, frames - 1, 1), np.float32)
+    rows = np.repeat(actions.idle[None, None], frames - 1, 1).repeat(2, 0)
     pixels = torch.randint(0, 256, (2, frames, 24, 24, 3), dtype=torch.uint8)
-    batch = Clip(pixels, torch.as_tensor(PONG_ACTIONS.encode(rows), dtype=torch.float32), 3)
+    batch = Clip(pixels, torch.as_tensor(actions.encode(rows), dtype=torch.float32), 3)
     learned: list[str] = []
     for role, loss in method.losses(batch, 0):
         loss.backward()
@@ -44,11 +49,12 @@ def test_every_role_learns_from_a_stage_of_its_recipe(recipe) -> None:
     assert set(config.trainer.role_optimizers) < set(method.roles())
 
 
-def test_students_have_the_networks_and_the_pixels_of_their_teacher() -> None:
-    teacher = pong_teacher()
-    assert all((recipe().model, recipe().tokenizer) == (teacher.model, teacher.tokenizer) for recipe in TAUGHT)
+@pytest.mark.parametrize("teacher", TAUGHT)
+def test_students_have_the_networks_and_the_pixels_of_their_teacher(teacher) -> None:
+    parts = (teacher().model, teacher().tokenizer)
+    assert all((student().model, student().tokenizer) == parts for student in TAUGHT[teacher])
 
 
-@pytest.mark.parametrize("recipe", [pong_teacher, *TAUGHT])
+@pytest.mark.parametrize("recipe", [*TAUGHT, *STUDENTS])
 def test_recipes_travel_as_json(recipe) -> None:
     assert RunConfig.from_json(recipe().to_json()) == recipe()
