@@ -145,3 +145,14 @@ def test_weights_that_oppose_each_other_are_told_before_training(stores, tmp_pat
     )
     with pytest.warns(UserWarning, match="they oppose each other"):
         train(of_codes(losses), stores[24], tmp_path / "run", progress=False)
+
+
+def test_all_runs_are_sampled_as_is_asked_for(runs, stores, tmp_path, capsys):
+    store, pixels = str(stores[24].path), str(runs / "pixels")
+    more = ["--store", store, "--out", str(tmp_path), *FEW]
+    main(["compare", pixels, str(runs / "again"), "--sampling-steps", "3", *more])
+    about = json.loads((tmp_path / "compare.json").read_text())["runs"]
+    assert {json.loads(about[name]["sampler"])["steps"] for name in ("pixels", "again")} == {3}
+    with pytest.raises(SystemExit, match="2"):
+        main(["compare", str(runs / "codes"), pixels, "--temperature", "0", *more])
+    assert "FlowSamplerConfig chooses no codes, and has no temperature" in capsys.readouterr().err

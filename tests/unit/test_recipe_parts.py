@@ -21,7 +21,7 @@ from hallucade.methods.self_forcing import SelfForcingConfig
 from hallucade.models.unet import UNetConfig
 from hallucade.objectives.next_frame import NextFrameConfig
 from hallucade.recipes.distilled_pong import pong_distilled
-from hallucade.recipes.load import export, load, make_world, read_config, run_facts
+from hallucade.recipes.load import BUNDLED, export, folder_of, load, make_world, read_config, results_folder, run_facts
 from hallucade.recipes.prompts import PROMPTS, load_prompts, prompt_of, save_prompts, validation_episodes
 from hallucade.recipes.registry import RECIPES, find_recipe
 from hallucade.recipes.run_config import RunConfig, Source
@@ -309,6 +309,17 @@ def test_a_run_loads_from_its_folder_alone(tmp_path: Path) -> None:
 def test_one_checkpoint_of_a_run_has_the_runs_prompts(tmp_path: Path) -> None:
     write_run(tmp_path)
     assert len(load(newest(tmp_path), "cpu").prompts) == 2
+
+
+def test_a_bundled_world_has_a_name_until_a_folder_takes_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert folder_of("pong") == folder_of(Path("pong")) == folder_of(None) == BUNDLED / "pong"
+    assert results_folder("pong") == results_folder(None) == Path("runs/bundled/pong")
+    write_run(tmp_path / "pong")
+    assert folder_of("pong") == results_folder("pong") == Path("pong")
+    assert folder_of(None) == BUNDLED / "pong"
+    with pytest.raises(CheckpointError, match=r"gone does not exist; give a run folder, .* of a bundled world: .*pong"):
+        load("gone")
 
 
 def test_facts_of_a_run(tmp_path: Path) -> None:

@@ -14,8 +14,8 @@ from hallucade.recipes.console import say
 from hallucade.recipes.import_checkpoint import TOLERANCE, FamilyName, Hints, relative_error
 from hallucade.recipes.import_checkpoint import import_checkpoint as import_run
 from hallucade.tokenizers.pretrained import PretrainedTokenizerConfig
+from hallucade.training.run_folder import RUNS
 
-RUNS = Path("runs")
 CHECK = "--check"
 
 

@@ -23,12 +23,10 @@ from hallucade.evaluation.tokenizer_quality import TokenizerCheckConfig, evaluat
 from hallucade.recipes.console import say, staged
 from hallucade.recipes.inverse_dynamics import is_inverse_dynamics_run, load_inverse_dynamics
 from hallucade.recipes.latent_actions import is_latent_actions_run, load_latent_actions
-from hallucade.recipes.load import default_device, load, run_facts
+from hallucade.recipes.load import default_device, load, results_folder, run_facts
 from hallucade.recipes.tokenizer_run import is_tokenizer_run
 from hallucade.samplers.choice import SamplingChoice
 from hallucade.tokenizers.pretrained import PretrainedTokenizerConfig, find_tokenizer
-
-RUNS = Path("runs")
 
 
 def evaluate(arguments: Sequence[str]) -> None:
@@ -58,9 +56,9 @@ def judge_world(
     """Judge a run against the true game; write metrics.json and report.html.
 
     Args:
-        run: a run folder; by default the bundled Pong.
+        run: a run folder, or the name of a bundled world; by default pong.
         store: recorded play of the same game, whose validation clips are dreamed too.
-        out: where to write; by default the run folder, and runs/bundled for the bundled Pong.
+        out: where to write; by default the run folder, and runs/bundled/NAME for a bundled world.
         quick: fewer games, coarser percentiles; sets the defaults of what follows.
         sampling: how to sample, instead of as the recipe says.
         pong: how much of the true game.
@@ -87,7 +85,7 @@ def judge_world(
             progress=stage,
         )
 
-    _report(out or run or RUNS / "bundled", run_facts(run, sampling), judged)
+    _report(out or results_folder(run), run_facts(run, sampling), judged)
 
 
 def judge_tokenizer(

@@ -21,10 +21,8 @@ from hallucade.recipes.tokenizer_run import TokenizerRunConfig, train_tokenizer
 from hallucade.recipes.tokenizers import TOKENIZERS
 from hallucade.recipes.train import find_or_record, trained_for
 from hallucade.tokenizers.pretrained import KEPT
-from hallucade.training.run_folder import CHECKPOINTS
+from hallucade.training.run_folder import CHECKPOINTS, RUNS
 from hallucade.training.trainer import TrainingDivergedError, TrainingResult
-
-RUNS = Path("runs")
 
 
 @dataclass(frozen=True)

@@ -22,10 +22,9 @@ from hallucade.evaluation.planning.state_probe import load_probe
 from hallucade.evaluation.planning.task import Task
 from hallucade.evaluation.planning.tasks import find_task
 from hallucade.recipes.console import say, staged
-from hallucade.recipes.load import load, run_facts
+from hallucade.recipes.load import load, results_folder, run_facts
 from hallucade.rollout import World
 
-RUNS = Path("runs")
 PLAN_FILE, VIDEO_FILE = "plan.json", "plan.mp4"
 SMALL = {"horizon": 8, "hold": 4, "candidates": 8, "iterations": 1}
 PLANNERS: dict[str, PlannerConfig] = {"icem": ICEMConfig(), "cem": CEMConfig(), "mppi": MPPIConfig()}
@@ -45,7 +44,7 @@ class Plan:
 
     config: Annotated[PlanningConfig, tyro.conf.arg(name="")]
     run: tyro.conf.Positional[Path | None] = None
-    """A run folder; by default the bundled Pong."""
+    """A run folder, or the name of a bundled world; by default pong."""
     task: str | None = None
     """pong, maze, pusht, pusht_relative, point_maze or reach; by default what fits the run."""
     goal: Path | None = None
@@ -53,7 +52,7 @@ class Plan:
     probe: Path | None = None
     """What `hallucade probe` wrote: the cost is that of the state, or the reward, that it reads off pictures."""
     out: Path | None = None
-    """Where to write; by default the run folder, and runs/bundled for the bundled Pong."""
+    """Where to write; by default the run folder, and runs/bundled/NAME for a bundled world."""
     planner: str = "icem"
     """icem, cem or mppi."""
     quick: bool = False
@@ -72,7 +71,7 @@ def run_planning(command: Plan) -> None:
     config = command.config
     task = _task(command, world)
     probe = None if command.probe is None else load_probe(command.probe, world.device)
-    out = command.out or command.run or RUNS / "bundled"
+    out = command.out or results_folder(command.run)
     out.mkdir(parents=True, exist_ok=True)  # minutes before it is needed
     with staged(f"planning in {task.name}") as stage:
         result = evaluate_planning(world, task, config, stage, probe)

@@ -21,9 +21,8 @@ from hallucade.recipes.run_config import RunConfig
 from hallucade.recipes.train import find_or_record, trained_for
 from hallucade.recipes.train import train as train_run
 from hallucade.tokenizers.pretrained import PretrainedTokenizerConfig
+from hallucade.training.run_folder import RUNS
 from hallucade.training.trainer import TrainingDivergedError
-
-RUNS = Path("runs")
 
 
 @dataclass(frozen=True)

@@ -23,8 +23,8 @@ from hallucade.recipes.load import export as export_run
 from hallucade.recipes.load import load
 from hallucade.rollout import Session
 from hallucade.samplers.choice import SamplingChoice
+from hallucade.training.run_folder import RUNS
 
-RUNS = Path("runs")
 SHOWN_WIDTH = 240  # pixels of a video
 NO_STATE = np.zeros((1, 1))  # what a bot is told that does not see the screen
 
@@ -42,7 +42,7 @@ def rollout(
     """Dream a video, of any length in constant memory.
 
     Args:
-        run: a run folder; by default the bundled Pong.
+        run: a run folder, or the name of a bundled world; by default pong.
         out: the video to write, .mp4 or .gif.
         frames: dreamed frames.
         bot: who presses the keys, without seeing the screen: random_hold or idle.
@@ -86,7 +86,7 @@ def play(
     """Play a dream in the browser, beside the true game.
 
     Args:
-        run: a run folder; by default the bundled Pong.
+        run: a run folder, or the name of a bundled world; by default pong.
         host: address to listen on.
         port: port to listen on; 0 for any free one.
         sampling: how to sample, instead of as the recipe says.

@@ -23,7 +23,7 @@ MATCHING = DistributionMatchingConfig(least_level=0.1, most_level=0.95)
 def pong_teacher() -> RunConfig:
     """Pong in sixteen steps, to teach `pong_distilled`: the bundled network, trained on at all levels alike.
 
-    It starts from `pong`: `hallucade train pong_teacher --start src/hallucade/recipes/bundled/pong`. Clips go through
+    It starts from `pong`: `hallucade train pong_teacher --start pong`. Clips go through
     twelve of its own frames, longer than a ball takes from paddle to wall.
     """
     base = pong()

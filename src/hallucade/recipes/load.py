@@ -27,10 +27,10 @@ from hallucade.training.checkpoint import (
     read_checkpoint,
     write_checkpoint,
 )
-from hallucade.training.run_folder import CHECKPOINTS
+from hallucade.training.run_folder import CHECKPOINTS, RUNS
 
 BUNDLED = Path(__file__).parent / "bundled"
-BUNDLED_RUN = "pong"
+BUNDLED_RUN = "pong"  # what is played where no run is named
 NO_WORLDS = {  # what runs trained that are no world model's, by their configs, and what is done with it
     "TokenizerRunConfig": "a tokenizer, and no world that could be played; train one on its codes: "
     "hallucade train token_small --tokenizer {run}",
@@ -52,7 +52,8 @@ def load(
     """Rebuild tokenizer, model and sampler from a run folder alone.
 
     Args:
-        run: a run folder, one of its checkpoints, or a folder that `export` wrote; None is the bundled Pong.
+        run: a run folder, one of its checkpoints, a folder that `export` wrote, or the name of a bundled world; None
+            is the bundled Pong.
         device: where to put the weights; by default an accelerator where there is one.
         sampling: how to sample instead of as the run says.
 
@@ -63,6 +64,23 @@ def load(
     folder, checkpoint = find_checkpoint(run)
     config = resampled(read_config(folder, checkpoint), sampling or SamplingChoice())
     return build_world(config, checkpoint.weights, folder, device)
+
+
+def bundled() -> tuple[str, ...]:
+    """Name the worlds that come with the package."""
+    return tuple(sorted(path.name for path in BUNDLED.iterdir() if path.is_dir()))
+
+
+def folder_of(run: str | Path | None) -> Path:
+    """Return the folder of a run, or of a bundled world: by its name where no such folder is, or Pong's for None."""
+    name = BUNDLED_RUN if run is None else str(run)
+    return Path(name) if run is not None and (Path(name).exists() or name not in bundled()) else BUNDLED / name
+
+
+def results_folder(run: str | Path | None) -> Path:
+    """Return where what is found out about a run goes: into its folder, or runs/bundled/NAME of a bundled world."""
+    folder = folder_of(run)
+    return RUNS / BUNDLED.name / folder.name if folder.parent == BUNDLED else folder
 
 
 def find_checkpoint(run: str | Path | None) -> tuple[Path, Checkpoint]:
@@ -103,9 +121,12 @@ def _has_additions(checkpoint: Checkpoint) -> bool:
 
 
 def _newest(run: str | Path | None) -> tuple[Path, Checkpoint]:
-    folder = BUNDLED / BUNDLED_RUN if run is None else Path(run)
+    folder = folder_of(run)
     if not folder.is_dir():
-        raise CheckpointError(f"{folder} does not exist; give a run folder, as `hallucade train` makes")
+        raise CheckpointError(
+            f"{folder} does not exist; give a run folder, as `hallucade train` makes, or the name of a bundled world: "
+            f"{', '.join(bundled())}"
+        )
     if (folder / CHECKPOINTS).is_dir():
         return folder, CheckpointFolder(folder / CHECKPOINTS).load(weights_only=True)
     checkpoint = read_checkpoint(folder, weights_only=True)

@@ -9,6 +9,7 @@ from hallucade.data.lock import LOCK, lock_folder
 from hallucade.data.manifest import MANIFEST
 from hallucade.training.checkpoint import CheckpointFolder
 
+RUNS = Path("runs")  # where commands put run folders that are not named
 CHECKPOINTS = "checkpoints"
 
 
