@@ -45,6 +45,7 @@ PARAMETERS = {
     "pong_transformer": 1_328_492,
     "pong_toy_wm": 19_509_243,
     "pong_ablation": 881_088,
+    "maze": 1_654_238,
     "unet_small": 1_775_219,
     "transformer_small": 1_350_080,
     "transformer_medium": 5_064_000,

@@ -30,7 +30,7 @@ from hallucade.evaluation.planning.planner import PlannerConfig
 from hallucade.evaluation.planning.pong_task import TIME_LEFT, PongTask
 from hallucade.evaluation.planning.tasks import find_task
 from hallucade.games.environments import find_environment
-from hallucade.games.maze import MAZE_ACTIONS
+from hallucade.games.maze import MAP, MAZE_ACTIONS
 from hallucade.games.pong import PLAYER_Y
 from hallucade.games.pusht import PUSHT_ACTIONS
 from hallucade.models.unet import UNetConfig
@@ -238,9 +238,11 @@ def test_the_true_game_as_a_model_foretells_it_exactly(rng: np.random.Generator)
     assert foretold.latents.shape == (3, 5, 3, 24, 24)
 
 
-def test_the_maze_task_costs_nothing_where_its_picture_was_taken() -> None:
-    world = echo_world(16, 20, game="maze", actions=MAZE_ACTIONS)
+@pytest.mark.parametrize(("game", "maps"), [("maze", 4), ("small_maze", 1)])
+def test_the_maze_task_costs_nothing_where_its_picture_was_taken(game: str, maps: int) -> None:
+    world = echo_world(16, 20, game=game, actions=MAZE_ACTIONS)
     task = MazeTask(world, 1, seed=0)
+    assert len({task.begin(episode).state[MAP] for episode in range(16)}) == maps
     start = task.begin(0)
     cost = task.cost(world)
     here = task.simulator(world)(np.zeros((1, 1, 6), np.float32))
@@ -302,7 +304,7 @@ def test_a_picture_can_be_the_goal_of_a_game() -> None:
 
 def test_a_run_without_a_task_is_told_which_there_are() -> None:
     world = linear_world()
-    with pytest.raises(ValueError, match="no game with a known task; known tasks: pong, maze, pusht, point_maze"):
+    with pytest.raises(ValueError, match="no game with a known task; known tasks: pong, maze, small_maze, pusht"):
         find_task(world, 1, 0)
     with pytest.raises(ValueError, match="there is no task 'chess'"):
         find_task(world, 1, 0, "chess")

@@ -496,7 +496,7 @@ def test_resets_without_a_seed_are_new_games_and_repeat_after_a_seed() -> None:
 
 
 def test_games_are_made_by_name() -> None:
-    assert known_games() == ("pong", "maze")
+    assert known_games() == ("pong", "maze", "small_maze")
     games, game = make_vector_game("pong", 64), make_game("pong", 64)
     assert isinstance(games, VectorGame)
     assert isinstance(game, Game)

@@ -8,7 +8,8 @@ from hallucade.evaluation.planning.futures import Cost, Imagination
 from hallucade.evaluation.planning.simulated_futures import SimulatedFutures
 from hallucade.evaluation.planning.task import Policy, Turn
 from hallucade.games.bots import make_bot
-from hallucade.games.maze import MAZE_ACTIONS, YAW, Maze, MazeConfig, X, Y
+from hallucade.games.maze import MAZE_ACTIONS, YAW, X, Y
+from hallucade.games.registry import known_games, make_game, make_vector_game
 from hallucade.rollout import Prompt, World
 
 HELD_OUT = 10**9  # recordings count their seeds up from 0 and stay far below
@@ -36,7 +37,8 @@ class MazeTask:
     def __init__(self, world: World, episodes: int, seed: int, goal: GoalPictureConfig | None = None) -> None:
         if (difference := MAZE_ACTIONS.difference(world.actions)) is not None:
             raise ValueError(f"this run does not dream the maze: {difference}")
-        self._games, self._game = MazeConfig(frame_size=world.frame_size).build(), Maze(frame_size=world.frame_size)
+        game = world.game if world.game in known_games() else self.name
+        self._games, self._game = make_vector_game(game, world.frame_size), make_game(game, world.frame_size)
         self._seed, self._prompt_frames = seed, max(world.model.context, world.frames_per_step)
         self._goal_config = goal or GoalPictureConfig()
 

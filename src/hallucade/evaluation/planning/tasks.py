@@ -42,4 +42,8 @@ def _by_actions(world: World) -> str | None:
     return next(fitting, None)
 
 
-_GAMES: dict[str, Callable[[World, int, int], Task]] = {"pong": PongTask, "maze": MazeTask}
+_GAMES: dict[str, Callable[[World, int, int], Task]] = {
+    "pong": PongTask,
+    "maze": MazeTask,
+    "small_maze": MazeTask,
+}
