@@ -5,6 +5,7 @@ from typing import get_args
 import pytest
 import torch
 from contracts.cases import ACTIONS, HEIGHT, WIDTH, build, clip
+from torch import Tensor
 
 from hallucade.diffusion.schedules import LinearNoiseConfig, RectifiedFlowConfig
 from hallucade.diffusion.targets import Target
@@ -12,6 +13,7 @@ from hallucade.games.pong import PONG_ACTIONS
 from hallucade.models.unet import FrameRing, UNetConfig
 from hallucade.nn.level_features import LevelFeatures
 from hallucade.nn.unet import AdaptiveGroupNorm, ResidualBlock, SelfAttention2d, UNetBackbone, fold
+from hallucade.nn.warp import warped
 from hallucade.recipes.registry import RECIPES
 
 SMALL = {"context": 3, "widths": (8, 16), "blocks": (1, 1), "condition_width": 24}
@@ -38,6 +40,8 @@ def fresh(**changes):
         ({"context": 0}, "context is 0; the U-Net needs at least one past frame"),
         ({"context_level": 1.0}, r"context_level is 1.0; it lies in \[0, 1\)"),
         ({"from_last": True, "target": "v"}, "from_last adds a change to a frame, and target is 'v'; use target x"),
+        ({"warps": True, "target": "flow"}, "warps moves the pixels of a frame, and target is 'flow'; use target x"),
+        ({"warps": True, "from_last": True}, "from_last adds to the last frame and warps moves it; choose one"),
     ],
 )
 def test_impossible_settings_are_refused(settings, message):
@@ -99,6 +103,47 @@ def test_from_the_last_frame_it_starts_as_a_picture_that_stands_still():
     change = predicted - play.latents[:, 2:5]  # from the frame before each that is predicted
     torch.testing.assert_close(change, change[:1, :1].expand_as(change))  # the same constant, whatever was shown
     assert change.abs().max() < 0.2
+
+
+def test_a_network_that_warps_starts_halfway_between_the_last_frame_and_what_it_paints():
+    play = clip(6)
+    predicted = fresh(warps=True)(play.latents, torch.rand(2, 6), play.actions)
+    torch.testing.assert_close(predicted, play.latents[:, 2:5] / 2, rtol=0, atol=0.2)
+
+
+def test_a_picture_is_moved_by_what_is_asked_for_and_its_edges_stay():
+    picture = torch.arange(6.0).expand(1, 2, 4, 6) + 10 * torch.arange(4.0)[:, None]
+    motion = torch.zeros(1, 2, 4, 6)
+    motion[:, 0] = 2 / 6  # one column of six
+    torch.testing.assert_close(warped(picture, motion), picture[..., [1, 2, 3, 4, 5, 5]])
+    motion[:, 0], motion[:, 1] = 0, -1 / 4  # half a row of four, from above
+    expected = (picture + picture[..., [0, 0, 1, 2], :]) / 2
+    torch.testing.assert_close(warped(picture, motion), expected)
+
+
+def test_a_network_that_warps_learns_to_turn_what_it_never_saw():
+    torch.manual_seed(0)
+    model = UNetConfig(context=1, patch=2, widths=(16,), blocks=(1,), condition_width=16, warps=True).build(
+        ACTIONS, (3, 8, 8)
+    )
+    optimizer = torch.optim.Adam(model.parameters(), 1e-2)
+
+    def error() -> Tensor:
+        frame = torch.rand(16, 3, 8, 8).repeat_interleave(2, 3)[..., :8] * 2 - 1  # noise: nothing to learn by heart
+        way = torch.randint(0, 2, (16,)).float()
+        turned = torch.where(way[:, None, None, None] > 0, frame.roll(1, 3), frame.roll(-1, 3))
+        rows = way[:, None, None] * 2 - 1
+        actions = rows.expand(16, 1, ACTIONS.features)
+        noisy = torch.stack([frame, torch.randn_like(frame)], 1)
+        x0 = model(noisy, torch.tensor([[0.0, 1.0]]).expand(16, 2), actions)[:, 0]
+        return (x0 - turned)[..., 1:-1].square().mean()
+
+    first = error().item()
+    for _ in range(150):
+        optimizer.zero_grad()
+        error().backward()
+        optimizer.step()
+    assert error().item() < first / 20
 
 
 @pytest.mark.parametrize("schedule", [RectifiedFlowConfig(), LinearNoiseConfig()], ids=["flow", "linear"])

@@ -16,9 +16,12 @@ from hallucade.diffusion.targets import Target, check_target, input_scale, predi
 from hallucade.models.base import DiffusionModel, LatentClip, WorldModelConfig, first_forced, twin
 from hallucade.nn.level_features import LevelFeatures
 from hallucade.nn.unet import NORM_GROUPS, UNetBackbone
+from hallucade.nn.warp import warped
 from hallucade.shapes import Action
 
 LEVEL_FREQUENCIES = 16
+EXTRA = 3  # numbers a pixel of a network that warps: motion x and y, and the share that is moved
+UNIT = 0.25  # of half a picture: how far a motion of 1 goes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +36,7 @@ class UNetConfig(WorldModelConfig):
     attention: bool = False  # self-attention at the lowest resolution
     target: Target = "x"
     from_last: bool = False  # for target x: the output is added to the last past frame, so what rests costs nothing
+    warps: bool = False  # for target x: each pixel is fetched from somewhere in the last past frame, or painted
     schedule: NoiseScheduleConfig = field(default_factory=RectifiedFlowConfig)  # of training and of sampling
     context_level: float = 0.0  # noise level that the model is told for frames it dreamed itself
     tells_step: bool = False  # the network is told how far a sampler's step goes, see `models.step_size`
@@ -54,8 +58,11 @@ class UNetConfig(WorldModelConfig):
         if not 0 <= self.context_level < 1:
             raise ValueError(f"context_level is {self.context_level}; it lies in [0, 1)")
         check_target(self.target, self.schedule)
-        if self.from_last and self.target != "x":
-            raise ValueError(f"from_last adds a change to a frame, and target is {self.target!r}; use target x")
+        if (self.from_last or self.warps) and self.target != "x":
+            name, makes = ("from_last", "adds a change to") if self.from_last else ("warps", "moves the pixels of")
+            raise ValueError(f"{name} {makes} a frame, and target is {self.target!r}; use target x")
+        if self.from_last and self.warps:
+            raise ValueError("from_last adds to the last frame and warps moves it; choose one")
 
     @property
     def resizes(self) -> bool:
@@ -135,7 +142,7 @@ class UNet(DiffusionModel[FrameRing]):
         )
         self.backbone = UNetBackbone(
             channels_in=(config.context + 1) * channels,
-            channels_out=channels,
+            channels_out=channels + (EXTRA if config.warps else 0),
             patch=config.patch,
             widths=config.widths,
             blocks=config.blocks,
@@ -242,4 +249,14 @@ class UNet(DiffusionModel[FrameRing]):
         output = self.backbone(frames.flatten(1, 2), condition).float()
         if self.config.from_last:
             output = output + frames[:, -2]
+        if self.config.warps:
+            output = _moved(output, frames[:, -2])
         return predict_x0(target, output, noisy, level, self.schedule)
+
+
+def _moved(
+    output: Float[Tensor, "m channels_and_extra h w"], last: Float[Tensor, "m channels h w"]
+) -> Float[Tensor, "m channels h w"]:
+    """Fetch every pixel from where the network says in the last frame, as far as it says, and paint the rest."""
+    painted, motion, share = output[:, :-EXTRA], output[:, -EXTRA:-1], output[:, -1:].sigmoid()
+    return painted + share * (warped(last, UNIT * motion) - painted)

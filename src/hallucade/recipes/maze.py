@@ -22,7 +22,7 @@ MATCHING = DistributionMatchingConfig(least_level=0.1, most_level=0.95)
 
 
 def maze() -> RunConfig:
-    """The built-in maze at 48x48: what a turn brings into view is open, so it is drawn in sixteen steps.
+    """One map of the built-in maze at 48x48, in sixteen steps: what a turn brings into view is open.
 
     A third of its frames start from pure noise, so that its weights also are where a student of few steps starts. Later
     clips go through eight of its own frames.
@@ -33,7 +33,7 @@ def maze() -> RunConfig:
     return replace(
         base,
         recipe="maze",
-        recording=RecordingConfig(game="maze", frame_size=48, frames=400_000),
+        recording=RecordingConfig(game="small_maze", frame_size=48, frames=400_000),
         model=UNetConfig(context=8, patch=3, widths=(64, 128), blocks=(1, 3), attention=True),
         objective=NextFrameConfig(
             levels=LogitNormalLevels(mean=0.5, std=1.2, pure_noise_share=0.3),
