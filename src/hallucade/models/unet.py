@@ -257,6 +257,6 @@ class UNet(DiffusionModel[FrameRing]):
 def _moved(
     output: Float[Tensor, "m channels_and_extra h w"], last: Float[Tensor, "m channels h w"]
 ) -> Float[Tensor, "m channels h w"]:
-    """Fetch every pixel from where the network says in the last frame, as far as it says, and paint the rest."""
+    """Fetch every pixel from where the network says in the last frame, as much as it says, and add what it paints."""
     painted, motion, share = output[:, :-EXTRA], output[:, -EXTRA:-1], output[:, -1:].sigmoid()
-    return painted + share * (warped(last, UNIT * motion) - painted)
+    return painted + share * warped(last, UNIT * motion)
