@@ -121,6 +121,13 @@ def test_a_picture_is_moved_by_what_is_asked_for_and_its_edges_stay():
     torch.testing.assert_close(warped(picture, motion)[..., 2, :], expected[..., 2, :])
 
 
+def test_a_picture_that_stands_still_is_the_same_under_autocast_too():
+    picture = torch.rand(2, 3, 48, 40)
+    with torch.autocast("cpu", torch.bfloat16):
+        moved = warped(picture, torch.zeros(2, 2, 48, 40, dtype=torch.bfloat16))
+    torch.testing.assert_close(moved, picture, rtol=0, atol=1e-4)
+
+
 def test_a_picture_that_is_moved_to_and_fro_stays_sharp():
     picture = (torch.arange(16) // 4 % 2).float().expand(1, 1, 4, 16) * 2 - 1
     moved = picture

@@ -3,7 +3,7 @@
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn.functional import affine_grid, grid_sample
+from torch.nn.functional import grid_sample
 
 
 def warped(picture: Float[Tensor, "m c h w"], motion: Float[Tensor, "m 2 h w"]) -> Float[Tensor, "m c h w"]:
@@ -12,8 +12,8 @@ def warped(picture: Float[Tensor, "m c h w"], motion: Float[Tensor, "m 2 h w"]) 
     `motion` is in halves of the picture: 1 is half its width, or height. Between pixels it is bicubic, which blurs less
     than bilinear where frame after frame is fetched from the one before.
     """
-    still = torch.eye(2, 3, device=picture.device).expand(len(picture), 2, 3)
-    places = affine_grid(still, list(picture.shape), align_corners=False)
-    # float32: bfloat16 has no tenth of a pixel
-    places = places + motion.float().movedim(1, -1)
+    height, width = picture.shape[-2:]
+    across, down = ((2 * torch.arange(n, device=picture.device) + 1) / n - 1 for n in (width, height))
+    motion = motion.float()  # bfloat16 has no tenth of a pixel
+    places = torch.stack([across + motion[:, 0], down[:, None] + motion[:, 1]], -1)
     return grid_sample(picture.float(), places, mode="bicubic", padding_mode="border", align_corners=False)
