@@ -46,7 +46,7 @@ class Plan:
     run: tyro.conf.Positional[Path | None] = None
     """A run folder, or the name of a bundled world; by default pong."""
     task: str | None = None
-    """pong, maze, pusht, pusht_relative, point_maze or reach; by default what fits the run."""
+    """pong, maze, small_maze, pusht, pusht_relative, point_maze or reach; by default what fits the run."""
     goal: Path | None = None
     """A picture that the screen shall look like, of the size that the run dreams; then that is the task."""
     probe: Path | None = None

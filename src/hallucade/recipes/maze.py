@@ -4,21 +4,13 @@ from dataclasses import replace
 
 from hallucade.data.recorder import RecordingConfig
 from hallucade.diffusion.timesteps import LogitNormalLevels
-from hallucade.methods.distribution_matching import DistributionMatchingConfig
-from hallucade.methods.self_forcing import SelfForcingConfig
-from hallucade.methods.streaming_long_tuning import StreamingLongTuningConfig
 from hallucade.models.unet import UNetConfig
 from hallucade.objectives.next_frame import NextFrameConfig
 from hallucade.recipes.any_game import unet_small
+from hallucade.recipes.distilled_pong import TEACHER_STEPS, pong_distilled, pong_streaming
 from hallucade.recipes.run_config import RunConfig
-from hallucade.samplers.few_step import FewStepSamplerConfig
 from hallucade.samplers.flow import FlowSamplerConfig
 from hallucade.training.curriculum import Stage
-from hallucade.training.optimizers import OptimizerConfig
-from hallucade.training.schedules import WarmupStableDecayConfig
-
-TEACHER_STEPS = 16
-MATCHING = DistributionMatchingConfig(least_level=0.1, most_level=0.95)
 
 
 def maze() -> RunConfig:
@@ -51,30 +43,11 @@ def maze() -> RunConfig:
 
 
 def maze_distilled() -> RunConfig:
-    """The maze in two steps or one, taught by `maze` in sixteen on clips that the student plays itself.
+    """The maze in two steps or one, taught by `maze` in sixteen on clips that the student plays itself, as Pong's is.
 
     It starts from its teacher: `hallucade distill maze_distilled --teacher MAZE --start MAZE`.
     """
-    base = maze()
-    steps = 300
-    taught = OptimizerConfig(learning_rate=5e-5, muon=False)
-    return replace(
-        base,
-        recipe="maze_distilled",
-        objective=None,
-        method=SelfForcingConfig(prompt=8, student_every=2, matching=MATCHING),
-        sampler=FewStepSamplerConfig(steps=2),
-        stages=(Stage(steps=steps, frames=16, batch=16),),
-        trainer=replace(
-            base.trainer,
-            steps=steps,
-            compile=False,  # would take longer than the training
-            optimizer=taught,
-            role_optimizers={"critic": taught},
-            schedule=WarmupStableDecayConfig(warmup=20, decay=0.4),
-        ),
-        sample_every=100,
-    )
+    return _taught_as(pong_distilled(), "maze_distilled", steps=300)
 
 
 def maze_streaming() -> RunConfig:
@@ -82,12 +55,17 @@ def maze_streaming() -> RunConfig:
 
     It starts from the student: `hallucade distill maze_streaming --teacher MAZE --start STUDENT`.
     """
-    base = maze_distilled()
-    steps = 100
+    return _taught_as(pong_streaming(), "maze_streaming", steps=100)
+
+
+def _taught_as(student: RunConfig, name: str, *, steps: int) -> RunConfig:
     return replace(
-        base,
-        recipe="maze_streaming",
-        method=StreamingLongTuningConfig(prompt=8, student_every=2, matching=MATCHING, chunk=16, overlap=8),
-        stages=(Stage(steps=steps, frames=256, batch=16),),
-        trainer=replace(base.trainer, steps=steps),
+        maze(),
+        recipe=name,
+        objective=None,
+        method=student.method,
+        sampler=student.sampler,
+        stages=tuple(replace(stage, steps=steps) for stage in student.stages),
+        trainer=replace(student.trainer, steps=steps),
+        sample_every=student.sample_every,
     )
