@@ -105,7 +105,7 @@ def test_from_the_last_frame_it_starts_as_a_picture_that_stands_still():
     assert change.abs().max() < 0.2
 
 
-def test_a_network_that_warps_starts_halfway_between_the_last_frame_and_what_it_paints():
+def test_a_network_that_warps_starts_as_half_of_the_last_frame():
     play = clip(6)
     predicted = fresh(warps=True)(play.latents, torch.rand(2, 6), play.actions)
     torch.testing.assert_close(predicted, play.latents[:, 2:5] / 2, rtol=0, atol=0.2)

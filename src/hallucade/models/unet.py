@@ -36,7 +36,7 @@ class UNetConfig(WorldModelConfig):
     attention: bool = False  # self-attention at the lowest resolution
     target: Target = "x"
     from_last: bool = False  # for target x: the output is added to the last past frame, so what rests costs nothing
-    warps: bool = False  # for target x: each pixel is fetched from somewhere in the last past frame, or painted
+    warps: bool = False  # for target x: pixels are fetched from the last past frame, and what is new is added
     schedule: NoiseScheduleConfig = field(default_factory=RectifiedFlowConfig)  # of training and of sampling
     context_level: float = 0.0  # noise level that the model is told for frames it dreamed itself
     tells_step: bool = False  # the network is told how far a sampler's step goes, see `models.step_size`
