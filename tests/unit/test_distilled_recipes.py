@@ -11,7 +11,7 @@ from hallucade.data.recorder import RecordingConfig
 from hallucade.games.registry import make_game
 from hallucade.models.unet import UNetConfig
 from hallucade.recipes.distilled_pong import pong_consistency, pong_distilled, pong_streaming, pong_teacher
-from hallucade.recipes.maze import maze, maze_distilled, maze_streaming
+from hallucade.recipes.first_person import maze, maze_distilled, maze_streaming
 from hallucade.recipes.run_config import RunConfig
 
 TAUGHT = {pong_teacher: [pong_consistency, pong_distilled, pong_streaming], maze: [maze_distilled, maze_streaming]}

@@ -148,7 +148,8 @@ class Worker(Generic[N, T]):
     """What a worker process does: it reads, and ends in the midst of that when its parent lets go of the leash.
 
     While an answer is on its way a worker does not end, as the parent would wait for the rest of it for ever; when the
-    parent is dead it does.
+    parent is dead it does. The engines of games that it started end with it: one that lives on holds the worker's end
+    of the pipe by which the parent learns of its death.
     """
 
     def __init__(self, reader: Callable[[N], T], leash: Connection) -> None:
@@ -176,11 +177,18 @@ class Worker(Generic[N, T]):
             self._let_go = True
             self._end_if_let_go()
         wait([parent.sentinel])
-        os._exit(1)
+        _end()
 
     def _end_if_let_go(self) -> None:
         if self._reading and self._let_go:
-            os._exit(1)
+            _end()
+
+
+def _end() -> None:
+    """End this worker at once, and what it started."""
+    if sys.platform != "win32":
+        os.killpg(0, signal.SIGKILL)  # its own group, see `_start_worker`
+    os._exit(1)
 
 
 _worker: Worker[Any, Any] | None = None  # of this process
@@ -189,6 +197,8 @@ _worker: Worker[Any, Any] | None = None  # of this process
 def _start_worker(reader: Callable[[Any], Any], leash: Connection) -> None:
     global _worker
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if sys.platform != "win32":
+        os.setpgrp()
     _worker = Worker(reader, leash)
 
 

@@ -4,6 +4,7 @@ The third-person view is ZDoom's chase camera. Doom's own world runs at 35 tics 
 """
 
 import tempfile
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
@@ -74,8 +75,8 @@ VARIABLES = {  # name: ViZDoom's name; map units, degrees (to the left and downw
 class Doom(gymnasium.Env[UInt8[np.ndarray, "h w 3"], dict[str, np.ndarray]]):
     """Doom as a Gymnasium environment, `hallucade/Doom-v0`, with a game of its own for every seed.
 
-    Actions: "buttons" in the order of `DOOM_ACTIONS`, and "view": yaw to the right and pitch upward, degrees a tic.
-    The reward is ViZDoom's, for scenarios that have one.
+    Actions: "buttons" in the order of `actions.buttons`, and "view" in that of `actions.axes`: yaw to the right and pitch
+    upward, degrees a tic. The reward is ViZDoom's, for scenarios that have one.
 
     Args:
         view: "first", the marine's eyes, or "third", a camera behind him.
@@ -87,6 +88,7 @@ class Doom(gymnasium.Env[UInt8[np.ndarray, "h w 3"], dict[str, np.ndarray]]):
         frame_skip: tics a step.
         depth: whether `extras` has the depth of every pixel, 0 to 255.
         labels: whether `extras` has what every pixel belongs to: 0 the map, 1 the marine, then things by distance.
+        controls: names of those of `DOOM_ACTIONS` that there are; None is all.
     """
 
     metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": TICS}  # noqa: RUF012 - as the base class
@@ -103,6 +105,7 @@ class Doom(gymnasium.Env[UInt8[np.ndarray, "h w 3"], dict[str, np.ndarray]]):
         frame_skip: int = 1,
         depth: bool = False,
         labels: bool = False,
+        controls: Sequence[str] | None = None,
     ) -> None:
         if view not in ("first", "third"):
             raise ValueError(f"view is {view!r}; use 'first' or 'third'")
@@ -110,9 +113,10 @@ class Doom(gymnasium.Env[UInt8[np.ndarray, "h w 3"], dict[str, np.ndarray]]):
         self.size, self.frame_skip, self.depth, self.labels = size, frame_skip, depth, labels
         self.wad = _wad_path(wad)
         self.places = deathmatch_starts(self.wad, map) if starts == "deathmatch" else None
-        limits = np.array([YAW, PITCH], np.float32)
+        self.actions = DOOM_ACTIONS if controls is None else _only(controls)
+        limits = np.array([axis.high for axis in self.actions.axes], np.float32)
         self.action_space: Any = spaces.Dict(
-            {"buttons": spaces.MultiBinary(len(BUTTONS)), "view": spaces.Box(-limits, limits)}
+            {"buttons": spaces.MultiBinary(len(self.actions.buttons)), "view": spaces.Box(-limits, limits)}
         )
         width, height = _pixels(size)
         self.observation_space = spaces.Box(0, 255, (height, width, 3), np.uint8)
@@ -138,9 +142,8 @@ class Doom(gymnasium.Env[UInt8[np.ndarray, "h w 3"], dict[str, np.ndarray]]):
         self, action: dict[str, np.ndarray]
     ) -> tuple[UInt8[np.ndarray, "h w 3"], float, bool, bool, dict[str, Any]]:
         """Hold an action for `frame_skip` tics; death ends the game, with no picture of it."""
-        yaw, pitch = action["view"].tolist()
-        held = [*map(int, action["buttons"]), yaw, pitch]
-        reward = self._game.make_action(held, self.frame_skip)
+        values = dict(zip(self.actions.names, [*map(int, action["buttons"]), *action["view"].tolist()], strict=True))
+        reward = self._game.make_action([values.get(name, 0) for name in DOOM_ACTIONS.names], self.frame_skip)
         over = self._game.is_episode_finished()
         if not over:
             self._screen = self._game.get_state()
@@ -205,6 +208,21 @@ class Doom(gymnasium.Env[UInt8[np.ndarray, "h w 3"], dict[str, np.ndarray]]):
         game.set_seed(seed)
         game.init()
         return game
+
+
+def _only(controls: Sequence[str]) -> ActionSpace:
+    """Return the controls of those names, in the order of `DOOM_ACTIONS`.
+
+    Raises:
+        ValueError: there is no such control.
+    """
+    strange = [name for name in controls if name not in DOOM_ACTIONS.names]
+    if strange or not controls:
+        raise ValueError(f"controls are {list(controls)}; choose from {', '.join(DOOM_ACTIONS.names)}")
+    return ActionSpace(
+        buttons=tuple(button for button in DOOM_ACTIONS.buttons if button.name in controls),
+        axes=tuple(axis for axis in DOOM_ACTIONS.axes if axis.name in controls),
+    )
 
 
 def _wad_path(wad: str) -> Path:

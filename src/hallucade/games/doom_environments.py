@@ -1,19 +1,21 @@
-"""Doom as an environment to record, in first and in third person, and a marine who wanders about."""
+"""Doom as an environment to record, in first and in third person, and marines who wander about or stand guard."""
 
-from typing import Any, Literal, TypeAlias
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
 import numpy as np
 from jaxtyping import Float64, UInt8
 
 from hallucade.actions import ActionSpace
-from hallucade.games.doom import DOOM_ACTIONS, TICS, VARIABLES
+from hallucade.games.doom import TICS, VARIABLES
 from hallucade.games.environment import Env, Environment, Readout
 from hallucade.games.native_actions import ActionRow, Controls
-from hallucade.games.players import RandomHold, Switching
+from hallucade.games.players import Player, RandomHold, Switching
 
 Point: TypeAlias = Float64[np.ndarray, "2"]  # x, y
 
 STUCK = 4.0  # map units a frame; a walking marine does about 15
+VARIABLE_ANGLE = list(VARIABLES).index("angle")
 PATIENCE = 3  # frames of getting nowhere before turning away
 LICENCE = (
     "played by a program in Doom's engine through ViZDoom (MIT; engine GPL and other licences); "
@@ -25,9 +27,10 @@ def doom_controls(env: Env) -> Controls:
     """Name the controls of one frame: yaw and pitch are spread evenly over its tics."""
     simulator: Any = env.unwrapped
     tics: int = simulator.frame_skip
-    buttons = len(DOOM_ACTIONS.buttons)
+    actions: ActionSpace = simulator.actions
+    buttons = len(actions.buttons)
     return Controls(
-        DOOM_ACTIONS.over(tics), lambda row: {"buttons": row[:buttons].astype(np.int8), "view": row[buttons:] / tics}
+        actions.over(tics), lambda row: {"buttons": row[:buttons].astype(np.int8), "view": row[buttons:] / tics}
     )
 
 
@@ -88,28 +91,69 @@ class Wanderer:
             self._held["run"] = int(rng.integers(10, 40))
 
 
-def _mixed(actions: ActionSpace) -> Switching:
-    """Mostly wandering, for distance; sometimes any control at random, for every action on its own."""
-    return Switching([Wanderer(actions), RandomHold(actions)], [0.75, 0.25])
+class Guard:
+    """Stands, turns to and fro, mostly about where he looked at first, and shoots in bursts."""
+
+    def __init__(self, actions: ActionSpace) -> None:
+        self._actions = actions
+        self._attack, self._yaw = actions.names.index("attack"), actions.names.index("yaw")
+        self._most = actions.axes[0].high
+        self._first: float | None = None  # degrees, to the left
+        self._wanted, self._speed = 0.0, 0.0  # degrees to the right of that, degrees a frame
+        self._rest, self._burst = 0, 0  # frames left
+
+    def __call__(
+        self, frame: UInt8[np.ndarray, "h w 3"], state: Float64[np.ndarray, "s"] | None, rng: np.random.Generator
+    ) -> ActionRow:
+        assert state is not None
+        angle = float(state[VARIABLE_ANGLE])
+        self._first = angle if self._first is None else self._first
+        if self._rest == 0:
+            self._rest = int(rng.integers(5, 25))
+            self._wanted = float(rng.normal(0, 40) if rng.random() < 0.85 else rng.uniform(-180, 180))
+            self._speed = float(rng.uniform(2, self._most))
+        if self._burst == 0 and rng.random() < 0.06:
+            self._burst = int(rng.integers(2, 16))
+        left = (self._wanted + angle - self._first + 180) % 360 - 180  # degrees to the right that are to go
+        self._rest, self._burst = self._rest - (abs(left) < 1), max(0, self._burst - 1)
+        row = self._actions.idle
+        row[self._attack] = self._burst > 0
+        row[self._yaw] = np.clip(left, -self._speed, self._speed)
+        return row
 
 
-def _doom(view: Literal["first", "third"], about: str) -> Environment:
+def _mixed(player: Callable[[ActionSpace], Player]) -> Callable[[ActionSpace], Switching]:
+    """Mostly a player who knows the game; sometimes any control at random, for every action on its own."""
+    return lambda actions: Switching([player(actions), RandomHold(actions)], [0.75, 0.25])
+
+
+def _doom(about: str, player: Callable[[ActionSpace], Player], **options: Any) -> Environment:
     return Environment(
         id="hallucade/Doom-v0",
         requires="vizdoom",
         about=about,
         install="pip install vizdoom",
-        options={"view": view},
+        options=options,
         fps=TICS,
         frame_skip=2,
         skip_option="frame_skip",
         controls=doom_controls,
         readout=doom_readout,
         reusable=True,
-        players={"mixed": _mixed, "scripted": Wanderer},
+        players={"mixed": _mixed(player), "scripted": player},
         licence=LICENCE,
     )
 
 
-DOOM = _doom("first", "Doom through the marine's eyes")
-DOOM_THIRD_PERSON = _doom("third", "Doom over the marine's shoulder, in third person")
+DOOM = _doom("Doom through the marine's eyes", Wanderer, view="first")
+DOOM_THIRD_PERSON = _doom("Doom over the marine's shoulder, in third person", Wanderer, view="third")
+DOOM_DEFEND_THE_LINE = _doom(
+    "Doom from one spot, against monsters who come from across the room, until death",
+    Guard,
+    view="first",
+    wad="defend_the_line",
+    map="MAP01",
+    starts="map",
+    monsters=True,
+    controls=("attack", "yaw"),
+)

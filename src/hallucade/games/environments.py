@@ -5,7 +5,7 @@ import gymnasium
 from hallucade.games.atari import ATARI_BREAKOUT, ATARI_PONG
 from hallucade.games.car_racing import CAR_RACING
 from hallucade.games.crafter import CRAFTER
-from hallucade.games.doom_environments import DOOM, DOOM_THIRD_PERSON
+from hallucade.games.doom_environments import DOOM, DOOM_DEFEND_THE_LINE, DOOM_THIRD_PERSON
 from hallucade.games.environment import Environment
 from hallucade.games.point_maze import POINT_MAZE
 from hallucade.games.pusht import PUSHT, PUSHT_RELATIVE
@@ -15,6 +15,7 @@ _ENVIRONMENTS = {
     "atari_breakout": ATARI_BREAKOUT,
     "doom": DOOM,
     "doom_third_person": DOOM_THIRD_PERSON,
+    "doom_defend_the_line": DOOM_DEFEND_THE_LINE,
     "pusht": PUSHT,
     "pusht_relative": PUSHT_RELATIVE,
     "point_maze": POINT_MAZE,

@@ -16,7 +16,15 @@ from hallucade.recipes import dino_wm, doom_distillation, games2d, games3d, matr
 from hallucade.recipes.any_game import transformer_medium, transformer_small, unet_small
 from hallucade.recipes.distilled_pong import pong_consistency, pong_distilled, pong_streaming, pong_teacher
 from hallucade.recipes.doom_stages import doom_stages
-from hallucade.recipes.maze import maze, maze_distilled, maze_streaming
+from hallucade.recipes.first_person import (
+    defend_the_line,
+    defend_the_line_consistency,
+    defend_the_line_distilled,
+    defend_the_line_streaming,
+    maze,
+    maze_distilled,
+    maze_streaming,
+)
 from hallucade.recipes.planning_worlds import point_maze_planning, pusht_planning
 from hallucade.recipes.pong import pong, pong_micro, pong_toy_wm, pong_transformer
 from hallucade.recipes.pong_ablation import pong_ablation
@@ -51,6 +59,10 @@ RECIPES: dict[str, Recipe] = {
     "maze": maze,
     "maze_distilled": maze_distilled,
     "maze_streaming": maze_streaming,
+    "defend_the_line": defend_the_line,
+    "defend_the_line_consistency": defend_the_line_consistency,
+    "defend_the_line_distilled": defend_the_line_distilled,
+    "defend_the_line_streaming": defend_the_line_streaming,
     "unet_small": unet_small,
     "transformer_small": transformer_small,
     "transformer_medium": transformer_medium,
