@@ -24,6 +24,7 @@ SIZES = {
     "atari_breakout": (210, 160),
     "doom": (120, 160),
     "doom_third_person": (120, 160),
+    "doom_defend_the_line": (120, 160),
     "pusht": (192, 192),
     "pusht_relative": (192, 192),
     "point_maze": (128, 128),
@@ -192,11 +193,32 @@ def test_doom_draws_depth_and_labels_when_asked() -> None:
         ({"wad": "doom3"}, "'doom3' is no file; use freedoom1"),
         ({"map": "E1M1"}, "no map 'E1M1'.*MAP01"),
         ({"size": "64x64"}, "ViZDoom draws .*160x120"),
+        ({"controls": ["yaw", "jump"]}, "controls are .*jump.*choose from forward, back"),
+        ({"controls": []}, r"controls are \[\]; choose from forward"),
     ],
 )
 def test_doom_refuses_what_it_does_not_have(options: dict[str, object], complaint: str) -> None:
     with pytest.raises(ValueError, match=complaint):
         game_of("doom", **options)
+
+
+def test_the_guard_has_two_controls_stands_where_he_is_and_turns_and_shoots() -> None:
+    needed("doom_defend_the_line")
+    source = config("doom_defend_the_line").build()
+    episode = source.read("0000002")
+    assert source.actions.names == ("attack", "yaw")
+    assert episode.state is not None
+    state = dict(zip(source.state_names, episode.state.T, strict=True))
+    assert np.ptp(state["x"]) == np.ptp(state["y"]) == 0
+    turned = -np.cumsum(episode.actions[:, 1])
+    np.testing.assert_allclose((state["angle"][1:] - state["angle"][0] - turned + 180) % 360 - 180, 0, atol=0.2)
+    assert np.ptp(turned) > 5
+    per_frame = np.diff(state["ammo"])  # the map gives a round a tic, and he shoots
+    assert (per_frame < 2).any()
+
+
+def test_controls_come_in_the_order_of_the_game_whatever_the_order_they_were_asked_in() -> None:
+    assert game_of("doom", controls=["pitch", "attack", "forward"]).actions.names == ("forward", "attack", "pitch")
 
 
 @pytest.mark.slow

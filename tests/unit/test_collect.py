@@ -287,6 +287,26 @@ def test_who_stops_reading_does_not_hang_on_an_answer_that_is_on_its_way() -> No
     read.close()
 
 
+def _with_an_engine(name: str) -> int:
+    """Start a process that inherits every file, as engines do that are written in C++, and read on for ever."""
+    engine = subprocess.Popen(["sleep", "1000"], close_fds=False)
+    while name != "e0":
+        time.sleep(0.1)
+    return engine.pid
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="groups of processes of POSIX")
+@pytest.mark.timeout(60)
+def test_engines_that_workers_started_end_with_them() -> None:
+    read = Processes(2)(_with_an_engine, ["e0", "e1", "e2"])
+    engine = next(read)
+    read.close()  # waits until the workers are dead, which nobody learns while an engine holds their pipes
+    deadline = time.monotonic() + 30
+    while _alive(engine):
+        assert time.monotonic() < deadline, f"engine {engine} outlives its worker"
+        time.sleep(0.05)
+
+
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finds the workers in /proc")
 def test_ctrl_c_while_workers_start_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "parent.py").write_text(PARENT)

@@ -6,15 +6,27 @@ import numpy as np
 import pytest
 import torch
 
+from hallucade.actions import ActionSpace, Button
 from hallucade.data.clips import Clip
-from hallucade.data.recorder import RecordingConfig
-from hallucade.games.registry import make_game
 from hallucade.models.unet import UNetConfig
 from hallucade.recipes.distilled_pong import pong_consistency, pong_distilled, pong_streaming, pong_teacher
-from hallucade.recipes.first_person import maze, maze_distilled, maze_streaming
+from hallucade.recipes.first_person import (
+    defend_the_line,
+    defend_the_line_consistency,
+    defend_the_line_distilled,
+    defend_the_line_streaming,
+    maze,
+    maze_distilled,
+    maze_streaming,
+)
 from hallucade.recipes.run_config import RunConfig
 
-TAUGHT = {pong_teacher: [pong_consistency, pong_distilled, pong_streaming], maze: [maze_distilled, maze_streaming]}
+TAUGHT = {
+    pong_teacher: [pong_consistency, pong_distilled, pong_streaming],
+    maze: [maze_distilled, maze_streaming],
+    defend_the_line: [defend_the_line_consistency, defend_the_line_distilled, defend_the_line_streaming],
+}
+ACTIONS = ActionSpace(buttons=(Button(name="a"), Button(name="b")))
 STUDENTS = [student for students in TAUGHT.values() for student in students]
 
 
@@ -26,20 +38,18 @@ def shrunk(config: RunConfig) -> UNetConfig:
 @pytest.mark.parametrize("recipe", STUDENTS)
 def test_every_role_learns_from_a_stage_of_its_recipe(recipe) -> None:
     config = recipe()
-    assert isinstance(config.recording, RecordingConfig)
-    actions = make_game(config.recording.game).actions
     tokenizer = config.tokenizer.build()
     model = shrunk(config)
     assert config.method is not None
-    networks = {n: model.build(actions, (3, 24, 24)) for n in ("model", *config.method.networks)}
+    networks = {n: model.build(ACTIONS, (3, 24, 24)) for n in ("model", *config.method.networks)}
     for network in networks.values():  # fresh ones all answer 0, and agree
         torch.nn.init.normal_(network.backbone.head.weight, std=0.1)
     method = config.method.build(tokenizer, networks, config.sampler.build(), 0)
     method.check_clips([(stage.steps, stage.frames) for stage in config.stages])
     frames = config.stages[0].frames
-    rows = np.repeat(actions.idle[None, None], frames - 1, 1).repeat(2, 0)
+    rows = np.repeat(ACTIONS.idle[None, None], frames - 1, 1).repeat(2, 0)
     pixels = torch.randint(0, 256, (2, frames, 24, 24, 3), dtype=torch.uint8)
-    batch = Clip(pixels, torch.as_tensor(actions.encode(rows), dtype=torch.float32), 3)
+    batch = Clip(pixels, torch.as_tensor(ACTIONS.encode(rows), dtype=torch.float32), 3)
     learned: list[str] = []
     for role, loss in method.losses(batch, 0):
         loss.backward()
