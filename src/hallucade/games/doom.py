@@ -75,8 +75,8 @@ VARIABLES = {  # name: ViZDoom's name; map units, degrees (to the left and downw
 class Doom(gymnasium.Env[UInt8[np.ndarray, "h w 3"], dict[str, np.ndarray]]):
     """Doom as a Gymnasium environment, `hallucade/Doom-v0`, with a game of its own for every seed.
 
-    Actions: "buttons" and "view" in the order of `actions`: yaw to the right and pitch upward, degrees a tic. The reward
-    is ViZDoom's, for scenarios that have one.
+    Actions: "buttons" and "view" in the order of `actions`; yaw to the right and pitch upward are degrees a tic. The
+    reward is ViZDoom's, for scenarios that have one.
 
     Args:
         view: "first", the marine's eyes, or "third", a camera behind him.
