@@ -329,6 +329,12 @@ def test_load_tensors_names_every_difference_and_changes_nothing() -> None:
     assert all(torch.equal(value, before[name]) for name, value in layer.state_dict().items())
 
 
+def test_a_network_of_another_kind_is_refused_in_a_sentence() -> None:
+    deep = nn.Sequential(*(nn.Linear(2, 2) for _ in range(40)))
+    with pytest.raises(CheckpointError, match=r"here does not fit Sequential: missing 0.weight; .* and 76 more$"):
+        load_tensors(deep, linear_tensors(), "here")
+
+
 def test_load_tensors_copies_into_the_same_memory() -> None:
     layer = nn.Linear(5, 3)
     place = layer.weight.data_ptr()

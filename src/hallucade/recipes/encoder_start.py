@@ -14,8 +14,7 @@ from hallucade.models.frame_transformer import FrameTransformer
 from hallucade.nn.transformer_block import TransformerBlock
 from hallucade.recipes.additions import MODEL
 from hallucade.recipes.run_config import RunConfig
-
-NAMED = 6  # tensors that a sentence lists before it only counts them
+from hallucade.training.checkpoint import listed
 
 
 @dataclass(frozen=True)
@@ -30,8 +29,8 @@ class EncoderStart:
     def describe(self) -> str:
         """Return one line for whoever waits."""
         return (
-            f"{len(self.taken)} tensors from the encoder {self.fingerprint}; left over there: {_listed(self.left)}; "
-            f"fresh here: {_listed(self.fresh)}"
+            f"{len(self.taken)} tensors from the encoder {self.fingerprint}; left over there: {listed(self.left)}; "
+            f"fresh here: {listed(self.fresh)}"
         )
 
 
@@ -119,10 +118,3 @@ def start_from_encoder(model: WorldModel[Any], folder: EncoderFolder) -> Encoder
 
 def _axes(model: FrameTransformer) -> list[str]:
     return [block.axis for block in cast("Iterable[TransformerBlock]", model.blocks)]
-
-
-def _listed(names: tuple[str, ...]) -> str:
-    if not names:
-        return "nothing"
-    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return ", ".join(names[:NAMED]) + more

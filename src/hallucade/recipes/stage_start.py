@@ -1,6 +1,5 @@
 """Stages that start from the weights of a run: what of them fits, and what is left over."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,11 +12,9 @@ from hallucade.recipes.additions import MODEL, check_origin
 from hallucade.recipes.networks import GivenNetwork, read_network
 from hallucade.recipes.run_config import Origin, RunConfig
 from hallucade.tokenizers.base import Tokenizer
-from hallucade.training.checkpoint import CheckpointError
+from hallucade.training.checkpoint import CheckpointError, listed
 from hallucade.training.curriculum import named
 from hallucade.training.trainer import Trainer
-
-NAMED = 6  # tensors that a sentence lists before it only counts them
 
 
 def role_of(number: int) -> str:
@@ -61,8 +58,8 @@ class StageStart:
     def describe(self) -> str:
         """Return one line: what is taken, and what is left over on either side."""
         return (
-            f"from {self.origin.run}: {len(self.taken)} tensors; left over there: {_listed(self.left)}; "
-            f"as they are here: {_listed(self.missing)}"
+            f"from {self.origin.run}: {len(self.taken)} tensors; left over there: {listed(self.left)}; "
+            f"as they are here: {listed(self.missing)}"
         )
 
 
@@ -107,10 +104,3 @@ def _check(given: GivenNetwork, config: RunConfig, began: Origin | None) -> None
         )
     if began is not None:
         check_origin(began, given.origin.weights, "the model")
-
-
-def _listed(names: Sequence[str]) -> str:
-    if not names:
-        return "nothing"
-    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return ", ".join(names[:NAMED]) + more

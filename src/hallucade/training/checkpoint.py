@@ -16,7 +16,7 @@ import re
 import shutil
 import uuid
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -36,6 +36,7 @@ MANIFEST = "manifest.json"
 LATEST = "latest"
 MANIFEST_LIMIT = 1 << 20  # bytes; a longer one is not ours
 CHUNK = 1 << 22  # bytes a write
+LISTED = 6  # things that a sentence names before it only counts them
 REMEDY = "restore it from a copy"
 Content = bytes | Iterable[bytes | memoryview]  # of a file, at once or part by part
 
@@ -190,7 +191,7 @@ def load_tensors(module: nn.Module, tensors: Mapping[str, Tensor], where: str | 
         where: what the message calls the source.
 
     Raises:
-        CheckpointError: names or shapes differ; the message lists every one.
+        CheckpointError: names or shapes differ; the message lists the first few.
     """
     states = rank_states(module)
     handed = {prefix: tensors_below(prefix, tensors) for prefix in states}
@@ -205,12 +206,20 @@ def load_tensors(module: nn.Module, tensors: Mapping[str, Tensor], where: str | 
         if name in tensors and tensors[name].shape != value.shape
     ]
     if faults:
-        raise CheckpointError(f"{where} does not fit {type(module).__name__}: {'; '.join(faults)}")
+        raise CheckpointError(f"{where} does not fit {type(module).__name__}: {listed(faults, '; ')}")
     with torch.no_grad():
         for name, value in wanted.items():
             fill(value, tensors[name])
         for prefix, state in states.items():
             state.take(handed[prefix])
+
+
+def listed(things: Sequence[str], between: str = ", ") -> str:
+    """Return a list for a sentence: the first few things, and how many more there are."""
+    if not things:
+        return "nothing"
+    more = f" and {len(things) - LISTED} more" if len(things) > LISTED else ""
+    return between.join(things[:LISTED]) + more
 
 
 def tensors_below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
