@@ -4,7 +4,7 @@ import importlib.util
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from multiprocessing import get_context
 
 import cv2
@@ -194,6 +194,7 @@ def test_doom_draws_depth_and_labels_when_asked() -> None:
         ({"map": "E1M1"}, "no map 'E1M1'.*MAP01"),
         ({"size": "64x64"}, "ViZDoom draws .*160x120"),
         ({"controls": ["yaw", "jump"]}, "controls are .*jump.*choose from forward, back"),
+        ({"arc": 180}, "arc is 180; use degrees above 0 and below 180"),
         ({"controls": []}, r"controls are \[\]; choose from forward"),
     ],
 )
@@ -210,11 +211,26 @@ def test_the_guard_has_two_controls_stands_where_he_is_and_turns_and_shoots() ->
     assert episode.state is not None
     state = dict(zip(source.state_names, episode.state.T, strict=True))
     assert np.ptp(state["x"]) == np.ptp(state["y"]) == 0
-    turned = -np.cumsum(episode.actions[:, 1])
-    np.testing.assert_allclose((state["angle"][1:] - state["angle"][0] - turned + 180) % 360 - 180, 0, atol=0.2)
+    turned = list(accumulate(episode.actions[:, 1], lambda angle, yaw: np.clip(angle + yaw, -60, 60), initial=0.0))
+    np.testing.assert_allclose((state["angle"] - state["angle"][0] + turned + 180) % 360 - 180, 0, atol=0.2)
     assert np.ptp(turned) > 5
     per_frame = np.diff(state["ammo"])  # the map gives a round a tic, and he shoots
     assert (per_frame < 2).any()
+
+
+def test_doom_turns_no_further_than_its_arc_and_back_at_once() -> None:
+    game = game_of("doom_defend_the_line", arc=30)
+    start = game.reset(4).state
+    angles = []
+    for yaw in [9.0] * 5 + [-9.0] * 8:
+        moment = game.act(row(game.actions, yaw=yaw)).moment
+        assert moment is not None
+        assert moment.state is not None
+        assert start is not None
+        column = game.state_names.index("angle")
+        angles.append((start[column] - moment.state[column] + 180) % 360 - 180)
+    expected = [9, 18, 27, 30, 30, 21, 12, 3, -6, -15, -24, -30, -30]
+    np.testing.assert_allclose(angles, expected, atol=0.1)
 
 
 def test_controls_come_in_the_order_of_the_game_whatever_the_order_they_were_asked_in() -> None:

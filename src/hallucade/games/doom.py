@@ -89,6 +89,7 @@ class Doom(gymnasium.Env[UInt8[np.ndarray, "h w 3"], dict[str, np.ndarray]]):
         depth: whether `extras` has the depth of every pixel, 0 to 255.
         labels: whether `extras` has what every pixel belongs to: 0 the map, 1 the marine, then things by distance.
         controls: names of those of `DOOM_ACTIONS` that there are; None is all.
+        arc: degrees to either side of where he looks at first beyond which he does not turn; None is all around.
     """
 
     metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": TICS}  # noqa: RUF012 - as the base class
@@ -106,6 +107,7 @@ class Doom(gymnasium.Env[UInt8[np.ndarray, "h w 3"], dict[str, np.ndarray]]):
         depth: bool = False,
         labels: bool = False,
         controls: Sequence[str] | None = None,
+        arc: float | None = None,
     ) -> None:
         if view not in ("first", "third"):
             raise ValueError(f"view is {view!r}; use 'first' or 'third'")
@@ -113,6 +115,9 @@ class Doom(gymnasium.Env[UInt8[np.ndarray, "h w 3"], dict[str, np.ndarray]]):
         self.size, self.frame_skip, self.depth, self.labels = size, frame_skip, depth, labels
         self.wad = _wad_path(wad)
         self.places = deathmatch_starts(self.wad, map) if starts == "deathmatch" else None
+        if arc is not None and not 0 < arc < 180:
+            raise ValueError(f"arc is {arc}; use degrees above 0 and below 180, or None")
+        self.arc, self._ahead = arc, 0.0  # where he looks at first: degrees, as Doom counts them
         self.actions = DOOM_ACTIONS if controls is None else _only(controls)
         limits = np.array([axis.high for axis in self.actions.axes], np.float32)
         self.action_space: Any = spaces.Dict(
@@ -136,6 +141,7 @@ class Doom(gymnasium.Env[UInt8[np.ndarray, "h w 3"], dict[str, np.ndarray]]):
         for tic in range(SETTLING):
             self._game.make_action([0] * len(BUTTONS) + [turn if tic == 0 else 0, 0])
         self._screen = self._game.get_state()
+        self._ahead = self._angle()
         return self._screen.screen_buffer, {}
 
     def step(
@@ -143,6 +149,10 @@ class Doom(gymnasium.Env[UInt8[np.ndarray, "h w 3"], dict[str, np.ndarray]]):
     ) -> tuple[UInt8[np.ndarray, "h w 3"], float, bool, bool, dict[str, Any]]:
         """Hold an action for `frame_skip` tics; death ends the game, with no picture of it."""
         values = dict(zip(self.actions.names, [*map(int, action["buttons"]), *action["view"].tolist()], strict=True))
+        if self.arc is not None:
+            right = (self._ahead - self._angle() + 180) % 360 - 180
+            turn = np.clip(right + values.get("yaw", 0) * self.frame_skip, -self.arc, self.arc) - right
+            values["yaw"] = float(turn) / self.frame_skip
         reward = self._game.make_action([values.get(name, 0) for name in DOOM_ACTIONS.names], self.frame_skip)
         over = self._game.is_episode_finished()
         if not over:
@@ -167,6 +177,9 @@ class Doom(gymnasium.Env[UInt8[np.ndarray, "h w 3"], dict[str, np.ndarray]]):
         if self._game is not None:
             self._game.close()
             self._game = None
+
+    def _angle(self) -> float:
+        return float(self.variables()[list(VARIABLES).index("angle")])
 
     def _begin(self, seed: int) -> None:
         """Load the map anew, with the camera where it belongs; the first tic still shows the marine's own view."""

@@ -15,7 +15,8 @@ from hallucade.games.players import Player, RandomHold, Switching
 Point: TypeAlias = Float64[np.ndarray, "2"]  # x, y
 
 STUCK = 4.0  # map units a frame; a walking marine does about 15
-VARIABLE_ANGLE = list(VARIABLES).index("angle")
+ANGLE = list(VARIABLES).index("angle")
+ARC = 60.0  # degrees to either side that a guard turns: what is behind him is a wall
 PATIENCE = 3  # frames of getting nowhere before turning away
 LICENCE = (
     "played by a program in Doom's engine through ViZDoom (MIT; engine GPL and other licences); "
@@ -92,7 +93,7 @@ class Wanderer:
 
 
 class Guard:
-    """Stands, turns to and fro, mostly about where he looked at first, and shoots in bursts."""
+    """Stands, turns to and fro, mostly near to where he looked at first, and shoots in bursts."""
 
     def __init__(self, actions: ActionSpace) -> None:
         self._actions = actions
@@ -106,11 +107,11 @@ class Guard:
         self, frame: UInt8[np.ndarray, "h w 3"], state: Float64[np.ndarray, "s"] | None, rng: np.random.Generator
     ) -> ActionRow:
         assert state is not None
-        angle = float(state[VARIABLE_ANGLE])
+        angle = float(state[ANGLE])
         self._first = angle if self._first is None else self._first
         if self._rest == 0:
             self._rest = int(rng.integers(5, 25))
-            self._wanted = float(rng.normal(0, 40) if rng.random() < 0.85 else rng.uniform(-180, 180))
+            self._wanted = float(rng.normal(0, 20) if rng.random() < 0.6 else rng.uniform(-ARC, ARC))
             self._speed = float(rng.uniform(2, self._most))
         if self._burst == 0 and rng.random() < 0.06:
             self._burst = int(rng.integers(2, 16))
@@ -156,4 +157,5 @@ DOOM_DEFEND_THE_LINE = _doom(
     starts="map",
     monsters=True,
     controls=("attack", "yaw"),
+    arc=ARC,
 )

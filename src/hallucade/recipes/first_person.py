@@ -73,7 +73,7 @@ def defend_the_line() -> RunConfig:
         recording=EnvironmentRecordingConfig(
             source=EnvironmentConfig(environment="doom_defend_the_line"),
             conversion=ConversionConfig(size=(64, 64), fit="stretch"),
-            frames=150_000,
+            frames=110_000,
         ),
         model=replace(base.model, patch=4),
     )
