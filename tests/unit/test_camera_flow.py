@@ -130,6 +130,18 @@ def test_calibration_finds_the_camera_behind_outliers_and_walls(tmp_path: Path, 
     assert told.focal == 40
 
 
+def test_rest_between_turns_does_not_hide_the_camera(tmp_path: Path, rng: np.random.Generator) -> None:
+    store, play = write_play(tmp_path / "store", rng, 6, WALK), played(rng)
+    rests = rng.random(len(play.rows)) < 0.7
+    still = Play(
+        np.where(rests[:, None], np.float32(0), play.rows),
+        np.where(rests[:, None, None], np.float32(0), play.flows),
+        play.frame_size,
+    )
+    found = calibrate(store, still).camera
+    assert found.focal == pytest.approx(CAMERA.focal_at(GRID * 7), rel=0.05)
+
+
 def write_play(
     folder: Path, rng: np.random.Generator, n: int, actions: ActionSpace = ACTIONS, still: bool = False
 ) -> EpisodeStore:

@@ -9,7 +9,7 @@ from moving_scene import Scene, film
 from hallucade.evaluation.metrics.consistency import consistency, palette
 from hallucade.evaluation.metrics.dynamic_degree import dynamic_degree
 from hallucade.evaluation.metrics.motion_smoothness import motion_smoothness
-from hallucade.evaluation.metrics.optical_flow import dis_flow, reliable_flow
+from hallucade.evaluation.metrics.optical_flow import dis_flow, on_texture, reliable_flow
 from hallucade.evaluation.metrics.picture_statistics import flickering
 
 SCENE = Scene(height=36, width=60, painted=0.0, noise=1.0)
@@ -39,6 +39,15 @@ def test_flow_that_cannot_be_followed_back_is_unknown(rng: np.random.Generator) 
     assert kept[:, :4].mean() < 0.1
     replaced = np.stack([frames[0], rng.integers(0, 256, frames.shape[1:], np.uint8)])
     assert np.isfinite(reliable_flow(replaced)).mean() < 0.3
+
+
+def test_what_is_plain_tells_no_flow(rng: np.random.Generator) -> None:
+    frames = np.full((2, 32, 32, 3), 90, np.uint8)
+    frames += rng.integers(0, 3, frames.shape, np.uint8)  # a floor that is hardly grained
+    frames[:, :16] = rng.integers(0, 255, (2, 16, 32, 1), np.uint8)
+    known = np.isfinite(on_texture(frames, np.ones((1, 32, 32, 2), np.float32))).all(-1)[0]
+    assert known[:16].all()
+    assert not known[20:].any()
 
 
 def test_flow_of_a_single_frame_or_a_speck_is_refused() -> None:

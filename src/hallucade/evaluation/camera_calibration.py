@@ -20,7 +20,7 @@ from hallucade.data.checks.action_signals import Signal, signals_of
 from hallucade.data.checks.motion_sample import Span, plan_spans
 from hallucade.data.store import EpisodeStore
 from hallucade.evaluation.camera_flow import TERMS, CameraModel, CameraMotion, flow_basis, turning_signals
-from hallucade.evaluation.metrics.optical_flow import FlowEstimator, reliable_flow
+from hallucade.evaluation.metrics.optical_flow import FlowEstimator, on_texture, reliable_flow
 from hallucade.evaluation.result import Progress, silent
 from hallucade.shapes import ActionRows
 
@@ -48,7 +48,7 @@ class Calibration:
     camera: CameraModel
     pairs: int
     median_error: float  # pixels, of all places
-    explained: float  # share of the median flow that the model tells: 1 is all of it
+    explained: float  # share of the median flow, of what moves, that the model tells: 1 is all of it
 
 
 def measure_play(
@@ -70,7 +70,8 @@ def measure_play(
     for span in spans:
         read = store.read(span.episode, span.first, span.pairs + 1)
         rows.append(np.asarray(read.actions, np.float32))
-        flows.append(_at_places(estimator(np.asarray(read.frames))))
+        frames = np.asarray(read.frames)
+        flows.append(_at_places(on_texture(frames, estimator(frames))))
         progress("measuring flow", sum(map(len, rows)) / total)
     if total < LEAST_PAIRS:
         what = f"{store.path} has {total} pairs of frames for {split}"
@@ -94,8 +95,11 @@ def calibrate(store: EpisodeStore, play: Play, focal: float | None = None) -> Ca
     fit = _Fit(play, signals, focal)
     motions = tuple(_motion(signal, terms) for signal, terms in zip(signals, fit.motions, strict=True))
     camera = CameraModel(focal=focal, frame_size=play.frame_size, motions=motions, game=store.game)
-    error, flow = np.median(fit.errors), np.nanmedian(np.linalg.norm(play.flows, axis=-1))
-    return Calibration(camera, len(play.rows), float(error), float(1 - error / flow))
+    lengths = np.linalg.norm(play.flows, axis=-1)
+    lengths = lengths[np.isfinite(lengths)]
+    moving = lengths >= STILL * play.frame_size[1]  # `_used` has seen to it that something does
+    explained = 1 - np.median(fit.errors[moving]) / np.median(lengths[moving])
+    return Calibration(camera, len(play.rows), float(np.median(fit.errors)), float(explained))
 
 
 def at_an_end(camera: CameraModel) -> bool:
@@ -137,9 +141,11 @@ class _Fit:
         self._flows: np.ndarray = np.nan_to_num(play.flows).astype(np.float64)
         self._free: np.ndarray = np.concatenate([_free_terms(signal) for signal in signals])
         self.motions: np.ndarray = np.zeros((len(signals), TERMS))
+        least = 1e-3 * width / 64
         for _ in range(ROUNDS):
             errors = self._all_errors()
-            scale = max(float(np.median(errors[self._known])), 1e-3 * width / 64)
+            telling = self._known & (errors > least)  # else play that mostly rests says that all motion is an error
+            scale = max(float(np.median(errors[telling])) if telling.any() else 0.0, least)
             self._solve(self._known / (1 + (errors / scale) ** 2))  # Cauchy's
         self.errors = self._all_errors()[self._known]
         reach = 5e-3 * width  # pixels; the same at all focal lengths, so that costs compare

@@ -18,6 +18,8 @@ Flows: TypeAlias = Float32[np.ndarray, "n h w 2"]
 FlowEstimator: TypeAlias = Callable[[FrameArray], Flows]
 
 ROOM = 128  # pixels of the shorter side that small pictures are enlarged to: patches of 8 need room
+PATCH = 8  # pixels of those that flow is told from
+PLAIN = 3.0  # grey levels: less contrast within a patch tells no flow
 ENLARGED = 4.0  # at most
 SMALLEST = 16  # pixels a side; dense inverse search takes no less than 12
 LOST = 0.3  # pixels by which a place may miss itself on the way there and back, and
@@ -50,6 +52,25 @@ def reliable_flow(frames: FrameArray, estimator: FlowEstimator = dis_flow) -> Fl
     """
     ahead, back = estimator(frames), estimator(np.ascontiguousarray(frames[::-1]))[::-1]
     return np.stack([_kept(there, again) for there, again in zip(ahead, back, strict=True)])
+
+
+def on_texture(frames: FrameArray, flows: Flows) -> Flows:
+    """Forget the flow of what is plain, such as a bare floor, which looks as if it stood still however it moves.
+
+    Args:
+        frames: n + 1 of them.
+        flows: of these.
+    """
+    side = max(3, round(PATCH * min(frames.shape[1:3]) / ROOM))
+    contrast = [_contrast(_grey(frame, (frame.shape[1], frame.shape[0])), side) for frame in frames[:-1]]
+    return np.where((np.stack(contrast) >= PLAIN)[..., None], flows, np.float32(np.nan))
+
+
+def _contrast(grey: UInt8[np.ndarray, "h w"], side: int) -> Float32[np.ndarray, "h w"]:
+    """Return the standard deviation of grey levels in a square about each place."""
+    values = grey.astype(np.float32)
+    mean, square = cv2.blur(values, (side, side)), cv2.blur(values * values, (side, side))
+    return np.sqrt(np.maximum(square - mean * mean, 0))
 
 
 def _kept(ahead: Float32[np.ndarray, "h w 2"], back: Float32[np.ndarray, "h w 2"]) -> Float32[np.ndarray, "h w 2"]:
