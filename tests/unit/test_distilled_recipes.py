@@ -10,22 +10,10 @@ from hallucade.actions import ActionSpace, Button
 from hallucade.data.clips import Clip
 from hallucade.models.unet import UNetConfig
 from hallucade.recipes.distilled_pong import pong_consistency, pong_distilled, pong_streaming, pong_teacher
-from hallucade.recipes.first_person import (
-    defend_the_line,
-    defend_the_line_consistency,
-    defend_the_line_distilled,
-    defend_the_line_streaming,
-    maze,
-    maze_distilled,
-    maze_streaming,
-)
+from hallucade.recipes.maze import maze, maze_distilled, maze_streaming
 from hallucade.recipes.run_config import RunConfig
 
-TAUGHT = {
-    pong_teacher: [pong_consistency, pong_distilled, pong_streaming],
-    maze: [maze_distilled, maze_streaming],
-    defend_the_line: [defend_the_line_consistency, defend_the_line_distilled, defend_the_line_streaming],
-}
+TAUGHT = {pong_teacher: [pong_consistency, pong_distilled, pong_streaming], maze: [maze_distilled, maze_streaming]}
 ACTIONS = ActionSpace(buttons=(Button(name="a"), Button(name="b")))
 STUDENTS = [student for students in TAUGHT.values() for student in students]
 

@@ -12,19 +12,11 @@ from hallucade.methods import ode_initialisation as ode_initialisation
 from hallucade.methods import streaming_long_tuning as streaming_long_tuning
 from hallucade.objectives import long_steps as long_steps
 from hallucade.objectives import teacher_forcing as teacher_forcing
-from hallucade.recipes import dino_wm, doom_distillation, games2d, games3d, matrix_game, robots
+from hallucade.recipes import defend_the_line, dino_wm, doom_distillation, games2d, games3d, matrix_game, robots
 from hallucade.recipes.any_game import transformer_medium, transformer_small, unet_small
 from hallucade.recipes.distilled_pong import pong_consistency, pong_distilled, pong_streaming, pong_teacher
 from hallucade.recipes.doom_stages import doom_stages
-from hallucade.recipes.first_person import (
-    defend_the_line,
-    defend_the_line_consistency,
-    defend_the_line_distilled,
-    defend_the_line_streaming,
-    maze,
-    maze_distilled,
-    maze_streaming,
-)
+from hallucade.recipes.maze import maze, maze_distilled, maze_streaming
 from hallucade.recipes.planning_worlds import point_maze_planning, pusht_planning
 from hallucade.recipes.pong import pong, pong_micro, pong_toy_wm, pong_transformer
 from hallucade.recipes.pong_ablation import pong_ablation
@@ -59,10 +51,6 @@ RECIPES: dict[str, Recipe] = {
     "maze": maze,
     "maze_distilled": maze_distilled,
     "maze_streaming": maze_streaming,
-    "defend_the_line": defend_the_line,
-    "defend_the_line_consistency": defend_the_line_consistency,
-    "defend_the_line_distilled": defend_the_line_distilled,
-    "defend_the_line_streaming": defend_the_line_streaming,
     "unet_small": unet_small,
     "transformer_small": transformer_small,
     "transformer_medium": transformer_medium,
@@ -86,6 +74,10 @@ RECIPES: dict[str, Recipe] = {
     "doom_third_person_causal": doom_distillation.doom_third_person_causal,
     "doom_third_person_self_forcing": doom_distillation.doom_third_person_self_forcing,
     "doom_third_person_streaming": doom_distillation.doom_third_person_streaming,
+    "defend_the_line_teacher": defend_the_line.defend_the_line_teacher,
+    "defend_the_line_causal": defend_the_line.defend_the_line_causal,
+    "defend_the_line_self_forcing": defend_the_line.defend_the_line_self_forcing,
+    "defend_the_line_streaming": defend_the_line.defend_the_line_streaming,
     "crafter_small": games2d.crafter_small,
     "atari_pong_small": games2d.atari_pong_small,
     "atari_breakout_small": games2d.atari_breakout_small,

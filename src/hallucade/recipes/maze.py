@@ -1,16 +1,13 @@
-"""First-person games that play on two CPU cores: in many steps, and in one or two that learnt from them."""
+"""A first-person maze that plays on two CPU cores: in many steps, and in one or two that learnt from them."""
 
 from dataclasses import replace
 
-from hallucade.data.conversion import ConversionConfig
-from hallucade.data.environment import EnvironmentConfig
-from hallucade.data.environment_recording import EnvironmentRecordingConfig
 from hallucade.data.recorder import RecordingConfig
 from hallucade.diffusion.timesteps import LogitNormalLevels
 from hallucade.models.unet import UNetConfig
 from hallucade.objectives.next_frame import NextFrameConfig
 from hallucade.recipes.any_game import unet_small
-from hallucade.recipes.distilled_pong import TEACHER_STEPS, pong_consistency, pong_distilled, pong_streaming
+from hallucade.recipes.distilled_pong import TEACHER_STEPS, pong_distilled, pong_streaming
 from hallucade.recipes.run_config import RunConfig
 from hallucade.samplers.flow import FlowSamplerConfig
 from hallucade.training.curriculum import Stage
@@ -50,7 +47,7 @@ def maze_distilled() -> RunConfig:
 
     It starts from its teacher: `hallucade distill maze_distilled --teacher MAZE --start MAZE`.
     """
-    return _taught_as(pong_distilled(), maze(), "maze_distilled", steps=300)
+    return _taught_as(pong_distilled(), "maze_distilled", steps=300)
 
 
 def maze_streaming() -> RunConfig:
@@ -58,49 +55,12 @@ def maze_streaming() -> RunConfig:
 
     It starts from the student: `hallucade distill maze_streaming --teacher MAZE --start STUDENT`.
     """
-    return _taught_as(pong_streaming(), maze(), "maze_streaming", steps=100)
+    return _taught_as(pong_streaming(), "maze_streaming", steps=100)
 
 
-def defend_the_line() -> RunConfig:
-    """Doom's "defend the line" at 64x64, in sixteen steps: a room seen from one spot, and who comes across it.
-
-    It learns as `maze` does. The room can be known by heart; monsters and their fire are open.
-    """
-    base = maze()
+def _taught_as(student: RunConfig, name: str, *, steps: int) -> RunConfig:
     return replace(
-        base,
-        recipe="defend_the_line",
-        recording=EnvironmentRecordingConfig(
-            source=EnvironmentConfig(environment="doom_defend_the_line"),
-            conversion=ConversionConfig(size=(64, 64), fit="stretch"),
-            frames=110_000,
-        ),
-        model=replace(base.model, patch=4),
-    )
-
-
-def defend_the_line_consistency() -> RunConfig:
-    """`defend_the_line` in two steps or one, taught by it after the true past: what its next student starts from.
-
-    It starts from its teacher: `hallucade distill defend_the_line_consistency --teacher TEACHER --start TEACHER`.
-    """
-    return _taught_as(pong_consistency(), defend_the_line(), "defend_the_line_consistency", steps=200)
-
-
-def defend_the_line_distilled() -> RunConfig:
-    """The same, taught on clips that the student plays itself: `--start` takes the consistency run."""
-    return _taught_as(pong_distilled(), defend_the_line(), "defend_the_line_distilled", steps=200)
-
-
-def defend_the_line_streaming() -> RunConfig:
-    """The same, tuned on games of 248 frames that go on from step to step: `--start` takes the distilled run."""
-    return _taught_as(pong_streaming(), defend_the_line(), "defend_the_line_streaming", steps=100)
-
-
-def _taught_as(student: RunConfig, teacher: RunConfig, name: str, *, steps: int) -> RunConfig:
-    """Return a recipe for what `teacher` dreams, by the method of `student`."""
-    return replace(
-        teacher,
+        maze(),
         recipe=name,
         objective=None,
         method=student.method,
