@@ -28,6 +28,7 @@ FIELDS = (25.0, 140.0)  # degrees that a picture may be wide
 GRID = 12  # places a side at which flow is looked at
 ROUNDS = 12  # of reweighting
 LEAST_PAIRS = 50
+MOVES = 1 / 640  # of the width: less is noise of what rests
 STILL = 1 / 2000  # of the width: pictures that hardly ever move more tell nothing
 PART = 128  # pairs whose flow is measured at a time, for memory
 
@@ -141,19 +142,20 @@ class _Fit:
         self._flows: np.ndarray = np.nan_to_num(play.flows).astype(np.float64)
         self._free: np.ndarray = np.concatenate([_free_terms(signal) for signal in signals])
         self.motions: np.ndarray = np.zeros((len(signals), TERMS))
-        least = 1e-3 * width / 64
+        moves = np.linalg.norm(self._flows, axis=-1) > MOVES * width
         for _ in range(ROUNDS):
-            errors = self._all_errors()
-            telling = self._known & (errors > least)  # else play that mostly rests says that all motion is an error
-            scale = max(float(np.median(errors[telling])) if telling.any() else 0.0, least)
+            expected = self._expected()
+            errors = np.linalg.norm(self._flows - expected, axis=-1)
+            # Of what moves or should: play that mostly rests would say that all motion is an error.
+            telling = self._known & (moves | (np.linalg.norm(expected, axis=-1) > MOVES * width))
+            scale = max(float(np.median(errors[telling])) if telling.any() else 0.0, 1e-3 * width / 64)
             self._solve(self._known / (1 + (errors / scale) ** 2))  # Cauchy's
-        self.errors = self._all_errors()[self._known]
+        self.errors = np.linalg.norm(self._flows - self._expected(), axis=-1)[self._known]
         reach = 5e-3 * width  # pixels; the same at all focal lengths, so that costs compare
         self.cost = float(np.log1p((self.errors / reach) ** 2).mean())
 
-    def _all_errors(self) -> Float64[np.ndarray, "n p"]:
-        expected = np.einsum("ns,sk,pdk->npd", self._values, self.motions, self._basis, optimize=True)
-        return np.linalg.norm(self._flows - expected, axis=-1)
+    def _expected(self) -> Float64[np.ndarray, "n p 2"]:
+        return np.einsum("ns,sk,pdk->npd", self._values, self.motions, self._basis, optimize=True)
 
     def _solve(self, weights: Float64[np.ndarray, "n p"]) -> None:
         """Set the motions to those of weighted least squares."""
