@@ -131,16 +131,16 @@ def test_calibration_finds_the_camera_behind_outliers_and_walls(tmp_path: Path, 
 
 
 def test_rest_between_turns_does_not_hide_the_camera(tmp_path: Path, rng: np.random.Generator) -> None:
-    store, play = write_play(tmp_path / "store", rng, 6, WALK), played(rng)
+    store, play = write_play(tmp_path / "store", rng, 6, WALK), played(rng, 600)
     rests = rng.random(len(play.rows)) < 0.7
-    trembling, noise = rng.normal(0, 0.005, play.rows.shape), rng.normal(0, 0.02, play.flows.shape)
+    trembling, noise = rng.normal(0, 0.005, play.rows.shape), rng.normal(0, 2, play.flows.shape)
     rows = np.where(rests[:, None], trembling, play.rows).astype(np.float32)
-    flows = np.where(rests[:, None, None], noise, play.flows).astype(np.float32)
+    flows = np.where(rests[:, None, None], 0.01 * noise, play.flows + noise).astype(np.float32)
     found = calibrate(store, Play(rows, flows, play.frame_size))
     assert found.camera.focal == pytest.approx(CAMERA.focal_at(GRID * 7), rel=0.05)
     yaw = next(motion for motion in found.camera.motions if motion.signal == "yaw")
     np.testing.assert_allclose(yaw.terms, CAMERA.motions[2].terms, atol=2e-3)
-    assert found.explained > 0
+    assert found.explained > 0.2
 
 
 def write_play(
