@@ -1,7 +1,7 @@
 """Doom's "defend the line": a room seen from one spot, and who comes across it.
 
-The recipes are those of `doom_distillation`, on a game that their networks can learn in an hour of one core: the room
-is always the same, and only monsters and their fire are open.
+The recipes are those of `doom_distillation`, on a game that asks less of their networks: the room is always the same,
+and only monsters and their fire are open.
 """
 
 from dataclasses import replace
